@@ -1,0 +1,4 @@
+//! tickwire turns market ticks into exact candles and serves them to WebSocket clients.
+#![deny(missing_docs)]
+
+pub mod model;

@@ -1,0 +1,20 @@
+//! The words of the engine as plain `Copy` records, their layouts asserted.
+
+pub mod bar;
+pub mod decimal;
+pub mod event;
+pub mod price;
+pub mod symbol;
+pub mod tick;
+pub mod time;
+pub mod timeframe;
+pub mod topic;
+
+pub use bar::{Bar, BarFlags, BarState, Reason};
+pub use event::{Event, EventKind, Quote};
+pub use price::{NOTIONAL_MAX, Notional, Price, Size, Volume};
+pub use symbol::{Symbol, SymbolCache, SymbolError, SymbolId, SymbolTable};
+pub use tick::{IdForm, Tick, TickKind, TradeId, Venue};
+pub use time::{Nanos, UnixNanos};
+pub use timeframe::{Timeframe, Timeframes};
+pub use topic::{Ask, Channel, Interest, Topic};
