@@ -1,0 +1,158 @@
+//! A bounded single-producer single-consumer ring whose two ends wake each other.
+
+use std::sync::Arc;
+
+use super::park::{Bell, Hunger};
+
+/// The sending end. It belongs to one stage.
+pub struct Sender<T> {
+    ring: rtrb::Producer<T>,
+    hunger: Arc<Hunger>,
+    consumer: Bell,
+    dirty: bool,
+    full: bool,
+}
+
+/// The receiving end. It belongs to one stage.
+pub struct Receiver<T> {
+    ring: rtrb::Consumer<T>,
+    hunger: Arc<Hunger>,
+    producer: Bell,
+}
+
+/// A ring of `depth` slots between the cores of two bells.
+pub fn ring<T>(depth: usize, producer: Bell, consumer: Bell) -> (Sender<T>, Receiver<T>) {
+    let (tx, rx) = rtrb::RingBuffer::new(depth);
+    let hunger = Arc::new(Hunger::default());
+    (
+        Sender { ring: tx, hunger: Arc::clone(&hunger), consumer, dirty: false, full: false },
+        Receiver { ring: rx, hunger, producer },
+    )
+}
+
+impl<T> Sender<T> {
+    /// Pushes a value, or gives it back where the ring is full. The consumer sees it at once, but is woken by
+    /// [`Sender::flush`] only.
+    ///
+    /// # Errors
+    /// The value itself, where the ring is full.
+    #[inline]
+    pub fn push(&mut self, value: T) -> Result<(), T> {
+        match self.ring.push(value) {
+            Ok(()) => {
+                self.dirty = true;
+                self.full = false;
+                Ok(())
+            }
+            Err(rtrb::PushError::Full(value)) => {
+                if !self.full {
+                    self.full = true;
+                    self.hunger.declare();
+                }
+                Err(value)
+            }
+        }
+    }
+
+    /// Wakes the consumer if anything was pushed since the last flush. Call at the end of a turn.
+    #[inline]
+    pub fn flush(&mut self) {
+        if self.dirty {
+            self.dirty = false;
+            self.consumer.ring();
+        }
+    }
+
+    /// How many values fit now.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.ring.slots()
+    }
+
+    /// How many values fit in all.
+    pub fn depth(&self) -> usize {
+        self.ring.buffer().capacity()
+    }
+
+    /// Asks to be woken as soon as there is room, without pushing.
+    pub fn want_room(&mut self) {
+        self.full = true;
+        self.hunger.declare();
+    }
+
+    /// A push was refused and there is room now: work to do before sleeping.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.full && self.ring.slots() > 0
+    }
+
+    /// Nobody is left to receive.
+    pub fn is_abandoned(&self) -> bool {
+        self.ring.is_abandoned()
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        // A parked consumer must learn that nothing more will come. The end is visible to it only after this drop, so
+        // it also looks at every deadline; see `Core::park`.
+        self.consumer.ring();
+    }
+}
+
+impl<T: Copy> Receiver<T> {
+    /// Hands up to `most` values to `take`, in order, then frees their slots at once. Returns how many there were.
+    #[inline]
+    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&T)) -> usize {
+        let n = self.ring.slots().min(most);
+        if n == 0 {
+            return 0;
+        }
+        let Ok(chunk) = self.ring.read_chunk(n) else { return 0 };
+        let (first, second) = chunk.as_slices();
+        first.iter().for_each(&mut take);
+        second.iter().for_each(&mut take);
+        chunk.commit_all();
+        self.hunger.feed(&self.producer);
+        n
+    }
+
+    /// Hands values to `take` until it refuses one; that one stays at the front. Returns how many were taken.
+    pub fn drain_while(&mut self, most: usize, mut take: impl FnMut(&T) -> bool) -> usize {
+        let n = self.ring.slots().min(most);
+        let Ok(chunk) = self.ring.read_chunk(n) else { return 0 };
+        let (first, second) = chunk.as_slices();
+        let taken = first.iter().chain(second).take_while(|value| take(value)).count();
+        if taken > 0 {
+            chunk.commit(taken);
+            self.hunger.feed(&self.producer);
+        }
+        taken
+    }
+
+    /// Takes one value.
+    pub fn pop(&mut self) -> Option<T> {
+        let value = self.ring.pop().ok()?;
+        self.hunger.feed(&self.producer);
+        Some(value)
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Whether nothing is there now.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// How many values wait.
+    pub fn waiting(&self) -> usize {
+        self.ring.slots()
+    }
+
+    /// Nothing is there and nothing more will come.
+    pub fn is_finished(&self) -> bool {
+        // In this order: the producer pushes before it goes.
+        self.ring.is_abandoned() && self.ring.is_empty()
+    }
+}

@@ -1,0 +1,100 @@
+//! The server side of a WebSocket without its socket: the HTTP request in, a response out.
+
+use tungstenite::error::ProtocolError;
+use tungstenite::handshake::machine::TryParse;
+use tungstenite::handshake::server::{Request, create_response, write_response};
+use tungstenite::{Error, error::CapacityError};
+
+/// The largest request head, in bytes. A browser with cookies sends 1 to 4 KiB.
+pub const REQUEST_BYTES_MAX: usize = 8 * 1024;
+
+/// A request that asks for a WebSocket.
+pub struct Upgrade {
+    /// The path without its query.
+    pub path: String,
+    /// The bytes of `101 Switching Protocols`.
+    pub response: Vec<u8>,
+    /// How many bytes the request took; what follows is already WebSocket.
+    pub consumed: usize,
+    /// The parsed request, for its headers.
+    pub request: Request,
+}
+
+/// A request that will not become a WebSocket, and the whole HTTP answer to it.
+#[derive(Debug)]
+pub struct Refusal {
+    /// HTTP status.
+    pub status: u16,
+    /// Why, as the body says.
+    pub message: &'static str,
+}
+
+impl Refusal {
+    /// The bytes of the answer.
+    pub fn response(&self) -> Vec<u8> {
+        let reason = match self.status {
+            400 => "Bad Request",
+            401 => "Unauthorized",
+            403 => "Forbidden",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            426 => "Upgrade Required",
+            431 => "Request Header Fields Too Large",
+            505 => "HTTP Version Not Supported",
+            _ => "Service Unavailable",
+        };
+        let extra = match self.status {
+            405 => "Allow: GET\r\n",
+            426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            503 => "Retry-After: 1\r\n",
+            _ => "",
+        };
+        format!(
+            "HTTP/1.1 {} {reason}\r\nConnection: close\r\nContent-Type: text/plain\r\n{extra}Content-Length: {}\r\n\r\n{}\n",
+            self.status,
+            self.message.len() + 1,
+            self.message
+        )
+        .into_bytes()
+    }
+}
+
+/// Reads a request head from the bytes so far. `Ok(None)` wants more of them.
+///
+/// # Errors
+/// The refusal to send before closing.
+pub fn read_upgrade(bytes: &[u8]) -> Result<Option<Upgrade>, Refusal> {
+    let (consumed, request) = match Request::try_parse(bytes) {
+        Ok(Some(parsed)) => parsed,
+        Ok(None) if bytes.len() < REQUEST_BYTES_MAX => return Ok(None),
+        Ok(None) => return Err(Refusal { status: 431, message: "request head is larger than 8 KiB" }),
+        Err(error) => return Err(refuse(&error)),
+    };
+    if consumed > REQUEST_BYTES_MAX {
+        return Err(Refusal { status: 431, message: "request head is larger than 8 KiB" });
+    }
+    let response = create_response(&request).map_err(|error| refuse(&error))?;
+    let mut bytes = Vec::with_capacity(160);
+    write_response(&mut bytes, &response).map_err(|error| refuse(&error))?;
+    Ok(Some(Upgrade { path: request.uri().path().to_owned(), response: bytes, consumed, request }))
+}
+
+fn refuse(error: &Error) -> Refusal {
+    let (status, message) = match error {
+        Error::Protocol(ProtocolError::WrongHttpMethod) => (405, "only GET opens a WebSocket"),
+        Error::Protocol(ProtocolError::WrongHttpVersion) => (505, "HTTP/1.1 is needed"),
+        Error::Protocol(
+            ProtocolError::MissingConnectionUpgradeHeader | ProtocolError::MissingUpgradeWebSocketHeader,
+        ) => (426, "this is a WebSocket endpoint: send Connection: Upgrade and Upgrade: websocket"),
+        Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+            (426, "Sec-WebSocket-Version must be 13")
+        }
+        Error::Protocol(ProtocolError::MissingSecWebSocketKey | ProtocolError::InvalidSecWebSocketKey) => {
+            (400, "Sec-WebSocket-Key must be 16 bytes in base64")
+        }
+        Error::Capacity(CapacityError::TooManyHeaders) => (431, "too many headers"),
+        _ => (400, "not an HTTP request"),
+    };
+    Refusal { status, message }
+}
