@@ -3,7 +3,8 @@
 
 Each round runs every program once, in turn, so that a machine that slows down slows all of them. The round before the first
 is not counted: it fills the page cache and is where the outputs are checked against each other. Taken of each run: wall time
-from fork to exit, CPU time (user + system) and the largest resident size, all from wait4; and of the Python peers also their
+from fork to exit, CPU time (user + system) and the largest resident size (never less than this script's own some 15 MiB, out of which
+every child is forked), all from wait4; and of the Python peers also their
 own time from after their imports to the last byte written.
 
 The ratio to quote divides the peers' own time by the *whole* process time of tickwire: starting Python and importing are held
