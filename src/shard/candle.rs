@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use bytemuck::Zeroable;
+
 use crate::model::{
     BarFlags, BarState, Event, IdForm, Nanos, Price, Quote, Reason, Size, SymbolId, Tick, TickKind,
     Timeframes, Topic, UnixNanos, Volume,
@@ -1041,15 +1043,10 @@ impl Candles {
     pub fn newest_quote(&self, symbol: u32) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
         let tick = state.quote?;
-        let quote = Quote {
-            volume: state.day_volume,
-            bid: tick.price,
-            ask: tick.ask(),
-            bid_size: tick.size,
-            ask_size: tick.ask_size(),
-            last: state.last,
-            ..Quote::default()
-        };
+        let mut quote = Quote::zeroed();
+        (quote.volume, quote.last) = (state.day_volume, state.last);
+        (quote.bid, quote.bid_size) = (tick.price, tick.size);
+        (quote.ask, quote.ask_size) = (tick.ask(), tick.ask_size());
         Some(Event::quote(Topic::quotes(state.id), 0, &quote).at(tick.ts_event, tick.ts_recv))
     }
 

@@ -49,6 +49,11 @@ impl List {
     pub const fn len(&self) -> usize {
         self.len as usize
     }
+
+    /// Whether it has none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
 }
 
 impl<T: Pod, const N: usize> Arena<T, N> {
