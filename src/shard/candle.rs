@@ -215,8 +215,6 @@ struct Level {
     unsealed: u32,
     /// Sum of the sealed children of the interval that the last of them is in.
     prefix: Record,
-    /// Start of the first interval that has closed children and is not closed itself.
-    pending: UnixNanos,
     /// Everything before is closed, and sealed.
     closed_to: UnixNanos,
     sealed_to: UnixNanos,
@@ -234,7 +232,6 @@ impl Level {
             unsealed_at: NONE,
             unsealed: 0,
             prefix: Record::empty(UnixNanos::MIN),
-            pending: NO_START,
             closed_to: UnixNanos::MIN,
             sealed_to: UnixNanos::MIN,
             sequence: 0,
@@ -252,6 +249,10 @@ struct SymbolState {
     /// When the next bar is due to close, by the feed's clock.
     deadline: UnixNanos,
     parents_due: UnixNanos,
+    /// Levels above the finest that expect nothing, and levels that have bars open to revision: bit by level, so that a close
+    /// touches only the levels that it concerns.
+    idle_parents: u32,
+    revisable: u32,
     id: SymbolId,
     source: u8,
     /// Flags of the next bar that opens.
@@ -259,6 +260,8 @@ struct SymbolState {
     trades: SymbolTrades,
     /// The other open bars, by start.
     others: Vec<Record>,
+    /// By level: start of the first interval that has closed children and is not closed itself.
+    pending: Box<[UnixNanos]>,
     levels: Box<[Level]>,
     quote: Option<Tick>,
     last: Price,
@@ -348,17 +351,21 @@ impl Candles {
         }
         self.local[id.index()] = local;
         let joined = if self.options.joined_midway { BarFlags::INCOMPLETE } else { BarFlags::default() };
+        let parents = self.all_parents();
         self.symbols.push(SymbolState {
             current: Record::empty(NO_START),
             current_end: UnixNanos::MIN,
             newest: UnixNanos::MIN,
             deadline: UnixNanos::MAX,
             parents_due: UnixNanos::MAX,
+            idle_parents: parents,
+            revisable: 0,
             id,
             source: 0,
             next_flags: joined,
             trades: SymbolTrades::default(),
             others: Vec::with_capacity(2),
+            pending: vec![NO_START; self.specs.len()].into(),
             levels: (0..self.specs.len()).map(|_| Level::new()).collect(),
             quote: None,
             last: Price(0),
@@ -367,6 +374,11 @@ impl Candles {
         });
         self.timers.add_symbol();
         local
+    }
+
+    /// Every level but the finest, bit by level.
+    fn all_parents(&self) -> u32 {
+        (u32::MAX >> (32 - self.specs.len())) & !1
     }
 
     /// Takes one tick of the symbol with this local number.
@@ -653,6 +665,7 @@ impl Candles {
                 at.unsealed_at = place;
             }
             at.unsealed += 1;
+            state.revisable |= 1 << level;
             // Only a late tick's bar has any before it that are newer.
             while let Some(before) = self.arena.before(&at.bars, place) {
                 let earlier = *self.arena.get(before);
@@ -695,6 +708,9 @@ impl Candles {
         let record = *self.arena.get(at.unsealed_at);
         at.unsealed_at = self.arena.after(&at.bars, at.unsealed_at).unwrap_or(NONE);
         at.unsealed -= 1;
+        if at.unsealed == 0 {
+            state.revisable &= !(1 << level);
+        }
         at.sealed_to = record.bar.start + self.specs[level].len;
         for &parent in &self.specs[level].parents {
             let start = record.bar.start.floor(self.specs[parent].len);
@@ -708,7 +724,7 @@ impl Candles {
 
     /// Seals what is due, finest first, so that a parent's children are in its prefix before it is sealed itself.
     fn seal(&mut self, symbol: u32, clock: UnixNanos) {
-        for level in 0..self.specs.len() {
+        for level in bits(self.symbols[symbol as usize].revisable) {
             let horizon = clock.minus(self.options.seal_after).minus(self.specs[level].len);
             loop {
                 let at = &self.symbols[symbol as usize].levels[level];
@@ -746,10 +762,8 @@ impl Candles {
             if self.options.seal_after == Nanos::ZERO {
                 self.seal(symbol, clock);
             }
-            for level in 1..self.specs.len() {
-                if self.symbols[symbol as usize].levels[level].pending == NO_START {
-                    self.expect_parent(symbol, level, first.floor(self.specs[level].len));
-                }
+            for level in bits(self.symbols[symbol as usize].idle_parents) {
+                self.expect_parent(symbol, level, first.floor(self.specs[level].len));
             }
         }
         if self.symbols[symbol as usize].parents_due <= limit {
@@ -766,7 +780,8 @@ impl Candles {
     fn expect_parent(&mut self, symbol: u32, level: usize, start: UnixNanos) {
         if level > 0 {
             let state = &mut self.symbols[symbol as usize];
-            let pending = &mut state.levels[level].pending;
+            state.idle_parents &= !(1 << level);
+            let pending = &mut state.pending[level];
             *pending = start.min(*pending);
             state.parents_due = state.parents_due.min(*pending + self.specs[level].len);
         }
@@ -774,19 +789,23 @@ impl Candles {
 
     /// Closes the coarse bars that end at `limit` or before, finer ones first.
     fn close_parents(&mut self, symbol: u32, limit: UnixNanos, sink: &mut impl Sink) {
-        for level in 1..self.specs.len() {
+        let parents = self.all_parents();
+        for level in bits(parents & !self.symbols[symbol as usize].idle_parents) {
             let len = self.specs[level].len;
             loop {
-                let start = self.symbols[symbol as usize].levels[level].pending;
+                let start = self.symbols[symbol as usize].pending[level];
                 if start == NO_START || start + len > limit {
                     break;
                 }
                 let mut record = Record::empty(start);
                 self.gather(symbol, level, start, start + len, &mut record);
                 let next = self.next_pending(symbol, level, start + len);
-                let at = &mut self.symbols[symbol as usize].levels[level];
-                at.pending = next;
-                at.closed_to = start + len;
+                let state = &mut self.symbols[symbol as usize];
+                if next == NO_START {
+                    state.idle_parents |= 1 << level;
+                }
+                state.pending[level] = next;
+                state.levels[level].closed_to = start + len;
                 // All its trades may have been cancelled before it closed.
                 if record.bar.trades > 0 {
                     self.append(symbol, level, record, sink);
@@ -794,20 +813,20 @@ impl Candles {
             }
         }
         let state = &mut self.symbols[symbol as usize];
-        let ends = state.levels.iter().zip(&self.specs).skip(1);
-        let ends =
-            ends.filter(|(level, _)| level.pending != NO_START).map(|(level, spec)| level.pending + spec.len);
+        let expecting = bits(parents & !state.idle_parents);
+        let ends = expecting.map(|level| state.pending[level] + self.specs[level].len);
         state.parents_due = ends.min().unwrap_or(UnixNanos::MAX);
     }
 
     /// The first interval of `level` from `from` on that has closed data.
     fn next_pending(&self, symbol: u32, level: usize, from: UnixNanos) -> UnixNanos {
-        let levels = &self.symbols[symbol as usize].levels;
-        let (at, child) = (&levels[level], &levels[self.specs[level].child]);
+        let state = &self.symbols[symbol as usize];
+        let below = self.specs[level].child;
+        let (at, child) = (&state.levels[level], &state.levels[below]);
         let newer = self.arena.backward(&child.bars).take(child.unsealed as usize);
         let closed = newer.map(|(_, record)| record.bar.start).take_while(|&start| start >= from).last();
         let sealed = (at.prefix.bar.start >= from).then_some(at.prefix.bar.start);
-        let due = (child.pending != NO_START && child.pending >= from).then_some(child.pending);
+        let due = Some(state.pending[below]).filter(|&start| start != NO_START && start >= from);
         let first = [closed, sealed, due].into_iter().flatten().min();
         first.map_or(NO_START, |start| start.floor(self.specs[level].len))
     }
@@ -971,7 +990,7 @@ impl Candles {
         let len = self.specs[level].len;
         // After the last touched bar has closed: what waits for its end, before what is dated ahead.
         let current = Some(state.current.bar.start).filter(|&start| start != NO_START);
-        let pending = Some(at.pending).filter(|&start| start != NO_START);
+        let pending = Some(state.pending[level]).filter(|&start| start != NO_START);
         let start =
             current.or(pending).or_else(|| state.others.first().map(|record| record.bar.start))?.floor(len);
         let mut sum = Record::empty(start);
@@ -1054,6 +1073,15 @@ impl Candles {
     pub fn bytes(&self) -> usize {
         self.arena.bytes()
     }
+}
+
+/// The levels whose bits are set, finest first.
+fn bits(mut set: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let level = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (level < 32).then_some(level)
+    })
 }
 
 /// The event that publishes a closed or revised bar.
