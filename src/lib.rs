@@ -2,5 +2,6 @@
 #![deny(missing_docs)]
 
 pub mod feed;
+pub mod ingest;
 pub mod model;
 pub mod runtime;

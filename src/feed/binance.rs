@@ -50,7 +50,8 @@ fn receive_time(line: &[u8], cx: &Context<'_>) -> Result<(Option<UnixNanos>, usi
     if digits > 19 {
         return Err(Reason::TimeRange);
     }
-    let value = line[..digits].iter().fold(0u64, |n, &b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')));
+    let value =
+        line[..digits].iter().fold(0u64, |n, &b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')));
     let at = UnixNanos(i64::try_from(value).map_err(|_| Reason::TimeRange)?);
     if at < EARLIEST {
         return Err(Reason::TimeRange);
@@ -230,19 +231,16 @@ fn trade<'i>(
     Ok(tick)
 }
 
-fn book_ticker<'i>(
-    f: &Fields<'_, 'i>,
-    received: UnixNanos,
-    cx: &mut Context<'_>,
-) -> Result<Tick, Fault<'i>> {
+fn book_ticker<'i>(f: &Fields<'_, 'i>, received: UnixNanos, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>> {
     let name = required(f.s, "s")?.text()?;
-    let mut side = |price: Field<'i>, price_name, size: Field<'i>, size_name| -> Result<(Price, Size), Fault<'i>> {
-        let p = required(price, price_name)?;
-        let price = cx.side_price(Number::Text(p.text()?.as_bytes())).map_err(|reason| (reason, p))?;
-        let s = required(size, size_name)?;
-        let size = cx.size(Number::Text(s.text()?.as_bytes())).map_err(|reason| (reason, s))?;
-        Ok((price, size))
-    };
+    let mut side =
+        |price: Field<'i>, price_name, size: Field<'i>, size_name| -> Result<(Price, Size), Fault<'i>> {
+            let p = required(price, price_name)?;
+            let price = cx.side_price(Number::Text(p.text()?.as_bytes())).map_err(|reason| (reason, p))?;
+            let s = required(size, size_name)?;
+            let size = cx.size(Number::Text(s.text()?.as_bytes())).map_err(|reason| (reason, s))?;
+            Ok((price, size))
+        };
     let bid = side(f.b, "b", f.bid_size, "B")?;
     let ask = side(f.ask, "a", f.ask_size, "A")?;
     if bid.0 == Price(0) && ask.0 == Price(0) {

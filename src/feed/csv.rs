@@ -198,8 +198,11 @@ impl Dialect for Csv {
         if count != columns.count {
             return cx.tallies.reject(Reason::MalformedRow, line, cx.now);
         }
-        let read =
-            if columns.price == ABSENT { quote(columns, row, &ends, cx) } else { trade(columns, row, &ends, cx) };
+        let read = if columns.price == ABSENT {
+            quote(columns, row, &ends, cx)
+        } else {
+            trade(columns, row, &ends, cx)
+        };
         match read {
             Ok(tick) => {
                 cx.tallies.accept(&tick);
@@ -606,8 +609,11 @@ mod tests {
                     .collect::<Vec<_>>(),
             )
         };
-        assert_eq!(read(r#""a,b",c,"d""e","""#), None);
-        assert_eq!(read(r#""a,b",c,"d""e",f"#), Some(vec!["a,b".into(), "c".into(), "d\"e".into(), "f".into()]));
+        assert_eq!(read("\"a,b\",c,\"d"), None);
+        assert_eq!(
+            read(r#""a,b",c,"d""e",f"#),
+            Some(vec!["a,b".into(), "c".into(), "d\"e".into(), "f".into()])
+        );
         assert_eq!(read(r#""a"b,c"#), None);
         assert_eq!(read(r#"a"b,c"#), None);
         assert_eq!(read("\"\","), Some(vec![String::new(), String::new()]));

@@ -77,7 +77,12 @@ pub fn parse_line(dialect: &mut dyn Dialect, line: Line<'_>, cx: &mut Context<'_
 }
 
 /// Reads all of `bytes` at once, as a file of the dialect: for tests and benches.
-pub fn parse_all(row: &DialectRow, bytes: &[u8], now: UnixNanos, symbols: &SymbolTable) -> (Vec<Tick>, Tallies) {
+pub fn parse_all(
+    row: &DialectRow,
+    bytes: &[u8],
+    now: UnixNanos,
+    symbols: &SymbolTable,
+) -> (Vec<Tick>, Tallies) {
     let mut dialect = (row.open)();
     let mut tallies = Tallies::new(row.name);
     let mut symbols = SymbolCache::new(symbols.clone());
