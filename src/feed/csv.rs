@@ -173,36 +173,41 @@ impl Columns {
 }
 
 /// The dialect.
-#[derive(Default)]
 pub struct Csv {
     columns: Option<Columns>,
     refused: Option<HeaderError>,
     /// A row with quotes, without them; `ends` then index it.
     unquoted: Vec<u8>,
+    /// Where the fields of the current row end; kept here so that no row pays for clearing it.
+    ends: [u32; COLUMNS_MAX],
+}
+
+impl Default for Csv {
+    fn default() -> Self {
+        Self { columns: None, refused: None, unquoted: Vec::new(), ends: [0; COLUMNS_MAX] }
+    }
 }
 
 impl Dialect for Csv {
     #[inline]
     fn parse(&mut self, line: &mut [u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) {
-        let Some(columns) = &self.columns else { return self.header(line, cx) };
+        let Self { columns: Some(columns), unquoted, ends, .. } = self else {
+            return self.header(line, cx);
+        };
         cx.tallies.record();
-        let mut ends = [0; COLUMNS_MAX];
-        let (row, count): (&[u8], usize) = match split(line, &mut ends) {
+        let (row, count): (&[u8], usize) = match split(line, ends) {
             Split::Plain(count) => (line, count),
             Split::TooMany => (line, COLUMNS_MAX + 1),
             Split::Quoted => {
-                let count = unquote(line, &mut self.unquoted, &mut ends).unwrap_or(0);
-                (&self.unquoted, count)
+                let count = unquote(line, unquoted, ends).unwrap_or(0);
+                (unquoted, count)
             }
         };
         if count != columns.count {
             return cx.tallies.reject(Reason::MalformedRow, line, cx.now);
         }
-        let read = if columns.price == ABSENT {
-            quote(columns, row, &ends, cx)
-        } else {
-            trade(columns, row, &ends, cx)
-        };
+        let quoting = columns.price == ABSENT;
+        let read = if quoting { quote(columns, row, ends, cx) } else { trade(columns, row, ends, cx) };
         match read {
             Ok(tick) => {
                 cx.tallies.accept(&tick);
@@ -426,7 +431,7 @@ fn whole(text: &[u8]) -> Option<u64> {
 /// Eight ASCII digits at once: pairs, then fours, then all eight are joined by one multiplication each.
 #[inline]
 fn eight_digits(text: [u8; 8]) -> Option<u64> {
-    let word = u64::from_le_bytes(text) ^ ONES * 0x30;
+    let word = u64::from_le_bytes(text) ^ (ONES * 0x30);
     // A byte above 9 carries into its high bit.
     if (word | (word & !HIGHS).wrapping_add(ONES * 0x76)) & HIGHS != 0 {
         return None;
