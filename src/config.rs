@@ -216,7 +216,8 @@ const VARIABLES: &[Variable] = &[
         names: &["TICKWIRE_LISTEN"],
         key: "gateway.listen",
         set: |file, text| {
-            let addr = text.parse().map_err(|_| format!("{text:?} is not an address such as 127.0.0.1:8080"))?;
+            let addr =
+                text.parse().map_err(|_| format!("{text:?} is not an address such as 127.0.0.1:8080"))?;
             file.gateway.listen = Some(addr);
             Ok(())
         },
@@ -233,27 +234,27 @@ const VARIABLES: &[Variable] = &[
     Variable {
         names: &["TICKWIRE_CONNECTIONS_MAX", "MAX_WEBSOCKET_CONNECTIONS"],
         key: "gateway.connections_max",
-        set: |file, text| Ok(file.gateway.connections_max = number(text)?),
+        set: |file, text| number(text).map(|value| file.gateway.connections_max = value),
     },
     Variable {
         names: &["TICKWIRE_SYMBOLS_MAX"],
         key: "symbols_max",
-        set: |file, text| Ok(file.symbols_max = number(text)?),
+        set: |file, text| number(text).map(|value| file.symbols_max = value),
     },
     Variable {
         names: &["TICKWIRE_SHARDS"],
         key: "cores.shards",
-        set: |file, text| Ok(file.cores.shards = number(text)?),
+        set: |file, text| number(text).map(|value| file.cores.shards = value),
     },
     Variable {
         names: &["TICKWIRE_HISTORY_MIB_MAX"],
         key: "bars.history_mib_max",
-        set: |file, text| Ok(file.bars.history_mib_max = number(text)?),
+        set: |file, text| number(text).map(|value| file.bars.history_mib_max = value),
     },
     Variable {
         names: &["TICKWIRE_TRADES_MIB_MAX"],
         key: "bars.trades_mib_max",
-        set: |file, text| Ok(file.bars.trades_mib_max = number(text)?),
+        set: |file, text| number(text).map(|value| file.bars.trades_mib_max = value),
     },
 ];
 
@@ -289,7 +290,8 @@ impl Config {
         let candles = file.bars.check()?;
         let feed_offset_max = millis("bars.feed_offset_max_ms", file.bars.feed_offset_max_ms, 5_000)?;
         let layout = check_layout(&file.cores, &file.rings)?;
-        let sources = file.feed.iter().enumerate().map(|(n, feed)| feed.check(n)).collect::<Result<Vec<_>, _>>()?;
+        let sources =
+            file.feed.iter().enumerate().map(|(n, feed)| feed.check(n)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             symbols_max: range("symbols_max", file.symbols_max, 65_536, 1, 16_777_216)?,
             candles,
@@ -306,9 +308,15 @@ impl Config {
         use std::fmt::Write as _;
         let mut out = String::new();
         let candles = &self.candles;
-        let ms = |span: Nanos| if span == Nanos::MAX { "never".to_owned() } else { format!("{} ms", span.0 / 1_000_000) };
+        let ms = |span: Nanos| {
+            if span == Nanos::MAX { "never".to_owned() } else { format!("{} ms", span.0 / 1_000_000) }
+        };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "bars      {} from {:?}, closed by the {:?} clock", candles.timeframes, candles.bars_from, candles.clock);
+        let _ = writeln!(
+            out,
+            "bars      {} from {:?}, closed by the {:?} clock",
+            candles.timeframes, candles.bars_from, candles.clock
+        );
         let _ = writeln!(
             out,
             "          grace {}, late ticks accepted up to {}, revisable for {}",
@@ -318,7 +326,7 @@ impl Config {
         );
         let _ = writeln!(
             out,
-            "memory    {} symbols; per shard {} MiB of bars and {} MiB of trades",
+            "memory    {} symbols; {} MiB of bars and {} MiB of trades, over all shards",
             self.symbols_max,
             candles.history_bytes_max >> 20,
             candles.trades_bytes_max >> 20
@@ -329,7 +337,13 @@ impl Config {
             self.gateway.listen, self.gateway.connections_max
         );
         for source in &self.sources {
-            let _ = writeln!(out, "feed      {}: {} as {}", source.name, describe(&source.origin), source.dialect.name);
+            let _ = writeln!(
+                out,
+                "feed      {}: {} as {}",
+                source.name,
+                describe(&source.origin),
+                source.dialect.name
+            );
         }
         if self.sources.is_empty() {
             let _ = writeln!(out, "feed      none: nothing will ever arrive; add a [[feed]] section");
@@ -349,7 +363,13 @@ fn describe(origin: &Origin) -> String {
     }
 }
 
-fn range(key: &str, value: Option<usize>, default: usize, least: usize, most: usize) -> Result<usize, ConfigError> {
+fn range(
+    key: &str,
+    value: Option<usize>,
+    default: usize,
+    least: usize,
+    most: usize,
+) -> Result<usize, ConfigError> {
     match value.unwrap_or(default) {
         value if (least..=most).contains(&value) => Ok(value),
         value => Err(wrong(key, format!("{value} is not between {least} and {most}"))),
@@ -379,7 +399,9 @@ impl BarsSection {
         let clock = match self.clock.as_deref() {
             None | Some("live") => BarClock::Live,
             Some("event") => BarClock::Event,
-            Some(other) => return Err(wrong("bars.clock", format!("{other:?} is neither \"live\" nor \"event\""))),
+            Some(other) => {
+                return Err(wrong("bars.clock", format!("{other:?} is neither \"live\" nor \"event\"")));
+            }
         };
         let mib = |key, value, default| Ok(range(key, value, default, 1, 1 << 20)? << 20);
         Ok(CandleOptions {
@@ -387,7 +409,11 @@ impl BarsSection {
             clock,
             grace: millis("bars.grace_ms", self.grace_ms, 250)?,
             late_tolerance: millis("bars.late_tolerance_ms", self.late_tolerance_ms, 15_000)?,
-            seal_after: millis("bars.seal_after_s", self.seal_after_s.map(|s| s.saturating_mul(1_000)), 900_000)?,
+            seal_after: millis(
+                "bars.seal_after_s",
+                self.seal_after_s.map(|s| s.saturating_mul(1_000)),
+                900_000,
+            )?,
             history_bytes_max: mib("bars.history_mib_max", self.history_mib_max, 256)?,
             trades_bytes_max: mib("bars.trades_mib_max", self.trades_mib_max, 256)?,
             ..live
@@ -415,20 +441,43 @@ impl GatewaySection {
         let range = |key, value, default, least| range(key, value, default, least, 1 << 30);
         Ok(GatewayOptions {
             listen: self.listen.unwrap_or(default.listen),
-            connections_max: range("gateway.connections_max", self.connections_max, default.connections_max, 1)?,
-            subscriptions_max: range("gateway.subscriptions_max", self.subscriptions_max, default.subscriptions_max, 1)?,
-            message_bytes_max: range("gateway.message_bytes_max", self.message_bytes_max, default.message_bytes_max, 125)?,
+            connections_max: range(
+                "gateway.connections_max",
+                self.connections_max,
+                default.connections_max,
+                1,
+            )?,
+            subscriptions_max: range(
+                "gateway.subscriptions_max",
+                self.subscriptions_max,
+                default.subscriptions_max,
+                1,
+            )?,
+            message_bytes_max: range(
+                "gateway.message_bytes_max",
+                self.message_bytes_max,
+                default.message_bytes_max,
+                125,
+            )?,
             outbox_facts_bytes_max: range(
                 "gateway.outbox_facts_bytes_max",
                 self.outbox_facts_bytes_max,
                 default.outbox_facts_bytes_max,
                 4_096,
             )?,
-            outbox_facts_age_ms_max: self.outbox_facts_age_ms_max.unwrap_or(default.outbox_facts_age_ms_max).max(1),
+            outbox_facts_age_ms_max: self
+                .outbox_facts_age_ms_max
+                .unwrap_or(default.outbox_facts_age_ms_max)
+                .max(1),
             handshake_ms_max: self.handshake_ms_max.unwrap_or(default.handshake_ms_max).max(1),
             close_ms_max: self.close_ms_max.unwrap_or(default.close_ms_max).max(1),
             heartbeat_s: self.heartbeat_s.unwrap_or(default.heartbeat_s).max(1),
-            send_buffer_bytes: range("gateway.send_buffer_bytes", self.send_buffer_bytes, default.send_buffer_bytes, 4_096)?,
+            send_buffer_bytes: range(
+                "gateway.send_buffer_bytes",
+                self.send_buffer_bytes,
+                default.send_buffer_bytes,
+                4_096,
+            )?,
             requests_per_s_max: self.requests_per_s_max.unwrap_or(default.requests_per_s_max).max(1),
             ..default
         })
@@ -440,7 +489,9 @@ fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, Co
     let never_park = match cores.idle.as_deref() {
         None | Some("park") => false,
         Some("spin") => true,
-        Some(other) => return Err(wrong("cores.idle", format!("{other:?} is neither \"park\" nor \"spin\""))),
+        Some(other) => {
+            return Err(wrong("cores.idle", format!("{other:?} is neither \"park\" nor \"spin\"")));
+        }
     };
     let spin_us = cores.spin_us.unwrap_or(default.spin.0 / 1_000);
     if !(0..=1_000_000).contains(&spin_us) {
@@ -458,7 +509,13 @@ fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, Co
         // An answer of a few events must fit into half of it.
         events_depth: range("rings.events_depth", rings.events_depth, default.events_depth, 128, 1 << 24)?,
         interests_depth: depth("rings.interests_depth", rings.interests_depth, default.interests_depth)?,
-        facts_waiting_max: range("rings.facts_waiting_max", rings.facts_waiting_max, default.facts_waiting_max, 0, 1 << 24)?,
+        facts_waiting_max: range(
+            "rings.facts_waiting_max",
+            rings.facts_waiting_max,
+            default.facts_waiting_max,
+            0,
+            1 << 24,
+        )?,
         facts_deadline: millis("rings.facts_deadline_ms", rings.facts_deadline_ms, 1_000)?,
     })
 }
@@ -466,7 +523,9 @@ fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, Co
 impl FeedSection {
     fn check(&self, n: usize) -> Result<SourceOptions, ConfigError> {
         let key = |field: &str| format!("feed[{n}].{field}");
-        let listen = || self.listen.ok_or_else(|| wrong(&key("listen"), "missing: say where, such as \"127.0.0.1:9001\""));
+        let listen = || {
+            self.listen.ok_or_else(|| wrong(&key("listen"), "missing: say where, such as \"127.0.0.1:9001\""))
+        };
         let origin = match self.source.as_str() {
             "files" => match &self.files {
                 Some(files) if !files.is_empty() => Origin::Files(files.clone()),
@@ -475,7 +534,12 @@ impl FeedSection {
             "stdin" => Origin::Stdin,
             "tcp" => Origin::Tcp(listen()?),
             "websocket" => Origin::WebSocket(listen()?),
-            other => return Err(wrong(&key("source"), format!("{other:?} is none of files, stdin, tcp, websocket"))),
+            other => {
+                return Err(wrong(
+                    &key("source"),
+                    format!("{other:?} is none of files, stdin, tcp, websocket"),
+                ));
+            }
         };
         let dialect = feed::find(&self.format).ok_or_else(|| {
             let known: Vec<_> = feed::DIALECTS.iter().map(|row| row.name).collect();
@@ -483,8 +547,10 @@ impl FeedSection {
         })?;
         let name = self.name.clone().unwrap_or_else(|| format!("feed-{n}"));
         let mut source = SourceOptions::new(&name, origin, dialect);
-        source.line_bytes_max = range(&key("line_bytes_max"), self.line_bytes_max, source.line_bytes_max, 64, 1 << 30)?;
-        source.connections_max = range(&key("connections_max"), self.connections_max, source.connections_max, 1, 1 << 16)?;
+        source.line_bytes_max =
+            range(&key("line_bytes_max"), self.line_bytes_max, source.line_bytes_max, 64, 1 << 30)?;
+        source.connections_max =
+            range(&key("connections_max"), self.connections_max, source.connections_max, 1, 1 << 16)?;
         Ok(source)
     }
 }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod feed;
 pub mod gateway;
 pub mod ingest;
+pub mod latency;
 pub mod model;
 pub mod runtime;
 pub mod shard;
