@@ -495,9 +495,25 @@ impl Candles {
         Verdict::Accepted
     }
 
+    /// The clock that closes a symbol's bars.
+    fn clock_of(&self, symbol: u32, when: When) -> UnixNanos {
+        match self.options.clock {
+            BarClock::Live => when.feed_clock(),
+            BarClock::Event => self.symbols[symbol as usize].newest,
+        }
+    }
+
     #[inline(never)]
     fn add_elsewhere(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
         let start = sample.rank.ts_event.floor(self.specs[0].len);
+        // An interval that is over without a trade is closed too, though nothing was published of it.
+        let over = start + self.specs[0].len + self.options.grace;
+        if over <= self.clock_of(symbol, when) {
+            if start >= self.symbols[symbol as usize].levels[0].closed_to {
+                self.close_due(symbol, over, sink);
+            }
+            return self.add_late(symbol, sample, when, sink);
+        }
         let state = &mut self.symbols[symbol as usize];
         if start < state.levels[0].closed_to {
             return self.add_late(symbol, sample, when, sink);
@@ -544,10 +560,7 @@ impl Candles {
     /// A tick of a closed finest bar: it revises every closed bar that it belongs to, finest first.
     fn add_late(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
         let ts = sample.rank.ts_event;
-        let clock = match self.options.clock {
-            BarClock::Live => when.feed_clock(),
-            BarClock::Event => self.symbols[symbol as usize].newest,
-        };
+        let clock = self.clock_of(symbol, when);
         let refusal = if ts < clock.minus(self.options.late_tolerance) {
             Some(Refusal::TooLate)
         } else if self.is_sealed(symbol, ts) {
@@ -769,6 +782,8 @@ impl Candles {
         if self.symbols[symbol as usize].parents_due <= limit {
             self.close_parents(symbol, limit, sink);
         }
+        let closed_to = &mut self.symbols[symbol as usize].levels[0].closed_to;
+        *closed_to = limit.floor(finest).max(*closed_to);
         if self.options.seal_after != Nanos::MAX {
             self.seal(symbol, clock);
         }
