@@ -1,5 +1,7 @@
 //! The feed dialects against damaged, hostile and plain input, with serde_json and bigdecimal as the outside judges.
 
+#![allow(clippy::unwrap_used)]
+
 use std::str::FromStr as _;
 
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive as _};

@@ -1,5 +1,7 @@
 //! The ingest stage over files, sockets in memory and full rings: nothing lost, order kept, memory bounded.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -244,10 +246,9 @@ fn bytes_cut_anywhere_give_the_same_ticks_over_tcp() {
 
 #[test]
 fn a_full_ring_pushes_back_on_tcp_and_loses_no_trade() {
-    let text = EQUITIES.repeat(1);
-    let mut long = text.clone();
+    let mut long = EQUITIES.to_owned();
     for _ in 0..50 {
-        long += text.split_once('\n').unwrap().1;
+        long += EQUITIES.split_once('\n').unwrap().1;
     }
     let want = received_now(expected("csv", &long));
     let source = SourceOptions::new("tcp", Origin::Tcp(addr()), find("csv").unwrap());
