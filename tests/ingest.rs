@@ -560,3 +560,26 @@ fn a_stop_hands_on_what_was_parsed_and_says_no_end() {
     assert_eq!(out, expected("csv", EQUITIES));
     assert!(ingest.tallies().all(|tallies| tallies.is_balanced()));
 }
+
+#[test]
+fn order_holds_while_a_shard_on_another_thread_makes_room_at_any_moment() {
+    let path = scratch("long.csv");
+    let rows = EQUITIES.split_once('\n').unwrap().1;
+    let text = EQUITIES.to_owned() + &rows.repeat(300);
+    std::fs::write(&path, &text).unwrap();
+    let clock = ManualClock::at(NOW);
+    let core = Core::inline(Clock::Manual(clock.clone()), Network::default());
+    let (tx, mut rx) = ring(3, Bell::silent(), Bell::silent());
+    let options = options(vec![files("eq", "csv", vec![path])], &clock);
+    let mut ingest = Ingest::new(options, core.registrar().unwrap(), SymbolTable::new(10), vec![tx]).unwrap();
+    let shard = std::thread::spawn(move || {
+        let mut out = Vec::new();
+        while !rx.is_finished() {
+            rx.drain(2, |tick| out.push(*tick));
+        }
+        out
+    });
+    while !ingest.turn(NOW, &[]).finished {}
+    drop(ingest);
+    assert!(without_end(shard.join().unwrap()) == expected("csv", &text));
+}
