@@ -1,5 +1,7 @@
 //! How fast whole files are parsed. Run by hand: `TICKWIRE_SPEED_FILE=… cargo test --release --test feed_speed -- --ignored --nocapture`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::Read as _;
 use std::time::Instant;
 

@@ -406,32 +406,37 @@ fn small(text: &[u8]) -> Option<u8> {
     whole(text).and_then(|value| u8::try_from(value).ok())
 }
 
-/// A whole number of up to 19 digits.
+/// A whole number of up to 19 digits, which 64 bits always hold.
 #[inline]
 fn whole(text: &[u8]) -> Option<u64> {
+    let (Some(first), Some(last), 9..=16) = (text.first_chunk::<8>(), text.last_chunk::<8>(), text.len())
+    else {
+        return whole_by_digit(text);
+    };
+    // The usual times: two overlapping words, the overlap cleared in the second.
+    let places = text.len() - 8;
+    let high = join_digits(u64::from_le_bytes(*first) ^ ZEROS)?;
+    let low = join_digits((u64::from_le_bytes(*last) ^ ZEROS) & (u64::MAX << (64 - 8 * places)))?;
+    Some(high * POW10[places] + low)
+}
+
+fn whole_by_digit(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 19 {
         return None;
     }
-    let mut value = 0u64;
-    let mut rest = text;
-    while let Some((eight, after)) = rest.split_first_chunk::<8>() {
-        value = value.checked_mul(100_000_000)?.checked_add(eight_digits(*eight)?)?;
-        rest = after;
-    }
-    for &byte in rest {
+    text.iter().try_fold(0u64, |value, byte| {
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-    }
-    Some(value)
+        (digit <= 9).then(|| value * 10 + u64::from(digit))
+    })
 }
 
-/// Eight ASCII digits at once: pairs, then fours, then all eight are joined by one multiplication each.
+const POW10: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+const ZEROS: u64 = ONES * 0x30;
+
+/// Eight digits, the first in the lowest byte: pairs, then fours, then all eight are joined by one multiplication each.
+/// `None` where a byte is above 9.
 #[inline]
-fn eight_digits(text: [u8; 8]) -> Option<u64> {
-    let word = u64::from_le_bytes(text) ^ (ONES * 0x30);
+fn join_digits(word: u64) -> Option<u64> {
     // A byte above 9 carries into its high bit.
     if (word | (word & !HIGHS).wrapping_add(ONES * 0x76)) & HIGHS != 0 {
         return None;
@@ -458,35 +463,36 @@ enum Split {
 #[inline]
 fn split(row: &[u8], ends: &mut [u32; COLUMNS_MAX]) -> Split {
     let mut count = 0;
-    let mut base = 0;
     let mut quotes = 0;
-    let mut rest = row;
-    loop {
-        let (word, last) = match rest.split_first_chunk::<8>() {
-            Some((eight, after)) => {
-                rest = after;
-                (u64::from_le_bytes(*eight), false)
-            }
-            None => {
-                let mut eight = [0; 8];
-                eight[..rest.len()].copy_from_slice(rest);
-                (u64::from_le_bytes(eight), true)
-            }
-        };
+    let mut take = |word: u64, base: u32| {
         quotes |= equal_bytes(word, b'"');
         let mut commas = equal_bytes(word, b',');
         while commas != 0 {
-            if count == COLUMNS_MAX - 1 {
-                return if row.contains(&b'"') { Split::Quoted } else { Split::TooMany };
-            }
-            ends[count] = base + commas.trailing_zeros() / 8;
+            // One place stays for the last field.
+            let Some(end) = ends[..COLUMNS_MAX - 1].get_mut(count) else { return false };
+            *end = base + commas.trailing_zeros() / 8;
             count += 1;
             commas &= commas - 1;
         }
-        if last {
-            break;
-        }
+        true
+    };
+    let (words, tail) = row.as_chunks::<8>();
+    let mut base = 0;
+    let mut fits = true;
+    for word in words {
+        fits &= take(u64::from_le_bytes(*word), base);
         base += 8;
+    }
+    if !tail.is_empty() {
+        // The last eight bytes without those already seen; a copy of the tail would have to wait for its own stores.
+        let word = match row.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * tail.len()),
+            None => tail.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
+        fits &= take(word, base);
+    }
+    if !fits {
+        return if row.contains(&b'"') { Split::Quoted } else { Split::TooMany };
     }
     if quotes != 0 {
         return Split::Quoted;
@@ -560,15 +566,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn eight_digits_are_read_at_once_or_refused() {
-        for text in ["00000000", "12345678", "99999999", "10203040"] {
-            assert_eq!(eight_digits(text.as_bytes().try_into().unwrap()), text.parse().ok());
-        }
-        for at in 0..8 {
-            for byte in (0..=255u8).filter(|b| !b.is_ascii_digit()) {
-                let mut text = *b"12345678";
-                text[at] = byte;
-                assert_eq!(eight_digits(text), None, "{byte} at {at}");
+    fn whole_numbers_are_read_at_once_or_refused() {
+        for len in 1..=19 {
+            for first in ["0", "1", "9"] {
+                let text = first.to_owned() + &"9876543210123456789"[..len - 1];
+                assert_eq!(whole(text.as_bytes()), text.parse().ok(), "{text}");
+                for at in 0..len {
+                    for byte in (0..=255u8).filter(|b| !b.is_ascii_digit()) {
+                        let mut broken = text.clone().into_bytes();
+                        broken[at] = byte;
+                        assert_eq!(whole(&broken), None, "{byte} at {at}");
+                    }
+                }
             }
         }
         assert_eq!(whole(b"1381132800464"), Some(1_381_132_800_464));

@@ -153,10 +153,10 @@ impl FileFeed {
             };
             parse_line(self.dialect.as_mut(), line, cx, out);
             parsed += (cx.tallies.bytes - before) as usize;
-            if let Some(message) = self.dialect.refusal() {
-                self.ended = true;
-                return Err(SourceError::Header { path: self.path(), message });
-            }
+        }
+        if let Some(message) = self.dialect.refusal() {
+            self.ended = true;
+            return Err(SourceError::Header { path: self.path(), message });
         }
         Ok(parsed)
     }
