@@ -105,10 +105,9 @@ impl Record {
             return;
         }
         if self.bar.trades == 0 {
-            let (start, flags) = (self.bar.start, self.flags);
-            *self = *part;
-            self.bar.start = start;
-            self.flags = flags;
+            let Self { sequence, rev, flags, reason, .. } = *self;
+            let bar = Bar { start: self.bar.start, ..part.bar };
+            *self = Self { bar, sequence, rev, flags, reason, ..*part };
             return;
         }
         if part.closed > self.closed {
