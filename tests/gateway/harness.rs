@@ -48,8 +48,15 @@ impl World {
         let symbols = SymbolTable::new(64);
         let timeframes = Timeframes::parse("1s,1m").unwrap();
         let registrar = core.registrar().unwrap();
-        let gateway =
-            Gateway::new(options, registrar, symbols.clone(), timeframes, "e1".to_owned(), receivers, senders);
+        let gateway = Gateway::new(
+            options,
+            registrar,
+            symbols.clone(),
+            timeframes,
+            "e1".to_owned(),
+            receivers,
+            senders,
+        );
         core.add(Box::new(gateway.unwrap()));
         let (tx, reports) = crossbeam_channel::bounded(10_000);
         core.report_to(tx);
@@ -103,7 +110,9 @@ impl World {
     pub fn join(&mut self, shard: usize) -> (Topic, u32, Option<u64>, bool) {
         let asked = self.asked(shard);
         match asked[..] {
-            [Interest { topic, ask: Ask::Join { request, since }, states }] => (topic, request, since, states),
+            [Interest { topic, ask: Ask::Join { request, since }, states }] => {
+                (topic, request, since, states)
+            }
             _ => panic!("not one join: {asked:?}"),
         }
     }
@@ -207,7 +216,9 @@ impl Client {
             match self.message() {
                 Some(Message::Text(text)) => seen.push(serde_json::from_str(&text).unwrap()),
                 Some(Message::Close(Some(frame))) => {
-                    seen.push(serde_json::json!({"close": u16::from(frame.code), "reason": frame.reason.as_str()}));
+                    seen.push(
+                        serde_json::json!({"close": u16::from(frame.code), "reason": frame.reason.as_str()}),
+                    );
                 }
                 Some(_) => {}
                 None => break,
@@ -261,5 +272,7 @@ pub fn trade(topic: Topic, sequence: u64) -> Event {
 }
 
 pub fn quote(topic: Topic, bid: i64) -> Event {
-    Event::quote(topic, 0, &Quote { bid: Price(bid), bid_size: Size(1), ..Quote::default() }).at(T0, T0)
+    let mut quote = Quote::default();
+    (quote.bid, quote.bid_size) = (Price(bid), Size(1));
+    Event::quote(topic, 0, &quote).at(T0, T0)
 }

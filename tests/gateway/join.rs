@@ -5,7 +5,8 @@ use tickwire::model::{Ask, Event, Interest, SymbolId, Topic};
 
 use crate::harness::*;
 
-const AAPL: &str = r#"{"action":"subscribe","channel":"bars","symbols":["AAPL"],"timeframes":["1m"],"id":"a1"}"#;
+const AAPL: &str =
+    r#"{"action":"subscribe","channel":"bars","symbols":["AAPL"],"timeframes":["1m"],"id":"a1"}"#;
 
 fn joined(world: &mut World, sequence: u64) -> (Client, Topic) {
     let mut client = world.client();
@@ -146,10 +147,8 @@ fn a_wildcard_covers_symbols_as_they_are_answered_and_new_ones_after() {
         .collect();
     let [a, b, c] = zero[..3] else { panic!("three names of shard 0") };
     let mut client = world.client();
-    let seen = world.ask(
-        &mut client,
-        r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1m"]}"#,
-    );
+    let seen = world
+        .ask(&mut client, r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1m"]}"#);
     assert_eq!(seen, [json!({"type":"subscribed","channel":"bars","symbols":["*"]})]);
     let (any, request, ..) = world.join(0);
     assert_eq!(any, Topic::bars(SymbolId::ANY, 1));
@@ -256,7 +255,8 @@ fn a_resync_asks_again_for_joins_it_interrupted() {
     let mut client = world.client();
     client.send(AAPL);
     let (topic, old, ..) = world.join(0);
-    world.emit(0, &[Event::answer_begin(topic, old, false), closed(topic, 4).answering(old), Event::resync()]);
+    world
+        .emit(0, &[Event::answer_begin(topic, old, false), closed(topic, 4).answering(old), Event::resync()]);
     let (_, request, ..) = world.join(0);
     assert_ne!(request, old);
     world.answer(0, topic, request, 6, &[closed(topic, 6)]);

@@ -385,7 +385,8 @@ mod tests {
 
     #[test]
     fn an_absent_side_of_a_quote_is_null() {
-        let quote = Quote { bid: Price(2_000_000_000), bid_size: Size(100_000_000), ..Quote::default() };
+        let mut quote = Quote::default();
+        (quote.bid, quote.bid_size) = (Price(2_000_000_000), Size(100_000_000));
         let event = Event::quote(Topic::quotes(SymbolId(0)), 0, &quote);
         assert_eq!(
             read(&event, false)["data"],
