@@ -87,7 +87,7 @@ pub struct Connection {
     /// Its joins that are not yet complete, in the order they were asked for.
     pub joins: VecDeque<u32>,
     /// Its requests to shards that are not yet answered.
-    pub asks: Vec<u32>,
+    pub asks: VecDeque<u32>,
     /// Requests it may still send in the current second.
     pub allowance: u32,
     /// When the allowance was last refilled.
@@ -121,7 +121,7 @@ impl Connection {
             in_dirty: false,
             wanted: BTreeMap::new(),
             joins: VecDeque::new(),
-            asks: Vec::new(),
+            asks: VecDeque::new(),
             allowance: 0,
             refilled: UnixNanos::MIN,
             heard_out: false,

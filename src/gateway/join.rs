@@ -115,7 +115,7 @@ impl Gateway {
                 self.topics.row_mut(row).pending += 1;
             }
             if purpose == Purpose::Wild {
-                self.add_wild(slot, wish.topic, plan.forming);
+                self.add_wild(slot, wish.topic, plan.forming, number);
             }
             let shards = if wild {
                 0..self.shards.len()
@@ -140,13 +140,13 @@ impl Gateway {
         self.release_joins(slot);
     }
 
-    fn add_wild(&mut self, slot: u32, topic: Topic, forming: bool) {
+    fn add_wild(&mut self, slot: u32, topic: Topic, forming: bool, join: u32) {
         let shards = self.shards.len();
         let Some(kind) = self.topics.kind(topic) else { return };
         let members = &mut self.topics.wilds[kind];
         match members.iter_mut().find(|member| member.connection == slot) {
-            Some(member) => member.forming = forming,
-            None => members.push(WildMember { connection: slot, forming, done: vec![false; shards] }),
+            Some(member) => (member.forming, member.join) = (forming, join),
+            None => members.push(WildMember { connection: slot, forming, join, done: vec![false; shards] }),
         }
     }
 
@@ -168,7 +168,7 @@ impl Gateway {
         }
         let (shard, topic) = (ask.shard, ask.topic);
         if let Some(connection) = self.connection(ask.connection) {
-            connection.asks.push(request);
+            connection.asks.push_back(request);
         }
         self.asks.insert(request, ask);
         self.send_interest(shard, Interest { topic, ask: asked, states });
@@ -204,8 +204,8 @@ impl Gateway {
         for place in 0..self.topics.wilds[kind].len() {
             let member = &self.topics.wilds[kind][place];
             if member.done.get(shard) == Some(&true) {
-                let (slot, forming) = (member.connection, member.forming);
-                let id = self.topics.attach(slot, row);
+                let (slot, forming, join) = (member.connection, member.forming, member.join);
+                let id = self.attach_at(slot, row, join, 0);
                 self.topics.subscription_mut(id).wild = Some(forming);
             }
         }
@@ -345,8 +345,8 @@ impl Gateway {
 
     pub(super) fn on_answer_done(&mut self, event: &Event) {
         let Some(ask) = self.asks.get(&event.request) else { return };
-        let (slot, shard, topic, purpose, forming) =
-            (ask.connection, ask.shard, ask.topic, ask.purpose, ask.forming);
+        let (slot, shard, topic, purpose) = (ask.connection, ask.shard, ask.topic, ask.purpose);
+        let (forming, join) = (ask.forming, ask.join);
         self.forget_ask(event.request);
         if purpose != Purpose::Wild {
             return;
@@ -362,7 +362,10 @@ impl Gateway {
         for row in rows {
             let other = self.topics.row(row).topic;
             if self.topics.kind(other) == Some(kind) && self.shard_of(other) == shard {
-                let id = self.topics.attach(slot, row);
+                let id = match self.topics.joined(slot, row) {
+                    Some(id) => id,
+                    None => self.attach_at(slot, row, join, 0),
+                };
                 self.topics.subscription_mut(id).wild.get_or_insert(forming);
             }
         }
@@ -443,9 +446,7 @@ impl Gateway {
         for request in unanswered {
             let Some(mut ask) = self.asks.remove(&request) else { continue };
             ask.frames.drain(..).for_each(|frame| self.pool.release(frame));
-            if let Some(connection) = self.connection(ask.connection) {
-                connection.asks.retain(|&other| other != request);
-            }
+            self.cross_off(ask.connection, request);
             // Those of `Resync` kinds are renewed below.
             if !matches!(ask.purpose, Purpose::Resync | Purpose::WildResync) {
                 self.ask(ask);
@@ -522,14 +523,21 @@ impl Gateway {
     fn forget_ask(&mut self, request: u32) {
         let Some(ask) = self.asks.remove(&request) else { return };
         ask.frames.into_iter().for_each(|frame| self.pool.release(frame));
-        if let Some(connection) = self.connection(ask.connection) {
-            connection.asks.retain(|&other| other != request);
-        }
+        self.cross_off(ask.connection, request);
         if ask.purpose == Purpose::Join
             && let Some(row) = self.topics.find(ask.topic)
         {
             let entry = self.topics.row_mut(row);
             entry.pending = entry.pending.saturating_sub(1);
+        }
+    }
+
+    /// Answers come nearly in the order they were asked for, so the place is near the front.
+    fn cross_off(&mut self, slot: u32, request: u32) {
+        if let Some(connection) = self.connection(slot)
+            && let Some(place) = connection.asks.iter().position(|&other| other == request)
+        {
+            connection.asks.remove(place);
         }
     }
 

@@ -76,6 +76,8 @@ pub struct WildMember {
     pub connection: u32,
     /// With forming bars or without.
     pub forming: bool,
+    /// The join that made it, which may still hold back its frames.
+    pub join: u32,
     /// By shard: its answer has covered every symbol there was.
     pub done: Vec<bool>,
 }
