@@ -78,7 +78,10 @@ impl Facts {
             match (event.kind(), before) {
                 (EventKind::BarClosed, None) => assert_eq!(event.rev, 0),
                 (EventKind::BarRevised, Some((rev, _))) => assert_eq!(event.rev, rev + 1),
-                other => panic!("{other:?} at revision {}", event.rev),
+                other => {
+                    for e in &self.0[&(symbol, level)] { eprintln!("L{level} {:?} seq {} rev {} start {} trades {} reason {:?} flags {:?}", e.kind(), e.sequence, e.rev, e.as_bar().start.0/1_000_000_000, e.as_bar().trades, e.reason(), e.flags); }
+                    panic!("{other:?} at revision {}", event.rev)
+                }
             }
         }
         bars.into_iter()

@@ -1,0 +1,236 @@
+//! Client protocols as codecs over the same topics: one file each, one row in the table.
+
+pub mod json;
+pub mod native;
+
+use crate::model::{Channel, Event, Symbol, Timeframe, Timeframes, Topic, UnixNanos};
+
+/// How many rows the table has.
+pub const DIALECTS: usize = 1;
+
+/// Every dialect, found by the path of the HTTP request.
+pub static TABLE: [&dyn Dialect; DIALECTS] = [&native::Native];
+
+/// The row of a path.
+pub fn by_path(path: &str) -> Option<usize> {
+    TABLE.iter().position(|dialect| dialect.path() == path)
+}
+
+/// One wire protocol for clients. It does no I/O and keeps nothing.
+pub trait Dialect: Sync {
+    /// The path that asks for it.
+    fn path(&self) -> &'static str;
+
+    /// Reads one message of a client.
+    ///
+    /// # Errors
+    /// What was wrong and what would be right.
+    fn parse(&self, text: &str, timeframes: &Timeframes) -> Result<Envelope, RequestError>;
+
+    /// Appends an event.
+    fn event(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>);
+
+    /// Appends anything but an event.
+    fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>);
+}
+
+/// What an event does not say of itself.
+pub struct Scene<'a> {
+    /// The symbol's name.
+    pub symbol: Symbol,
+    /// All timeframes.
+    pub timeframes: &'a Timeframes,
+    /// When it is encoded.
+    pub now: UnixNanos,
+    /// It tells where a stream begins rather than what happened.
+    pub snapshot: bool,
+}
+
+impl Scene<'_> {
+    /// The timeframe of a bars topic.
+    pub fn timeframe(&self, topic: Topic) -> Option<Timeframe> {
+        self.timeframes.get(topic.level())
+    }
+}
+
+/// A request with the `id` to echo, as JSON text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// JSON text of the client's own id.
+    pub id: Option<String>,
+    /// What it asks for.
+    pub request: Request,
+}
+
+/// Which symbols a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Symbols {
+    /// Every one, present and future.
+    All,
+    /// These.
+    Named(Vec<Symbol>),
+}
+
+/// Where a client's own copy of a stream ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Since {
+    /// Of which epoch its numbers are.
+    pub epoch: String,
+    /// (symbol, level, sequence).
+    pub sequences: Vec<(Symbol, usize, u64)>,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Begin or replace subscriptions.
+    Subscribe {
+        /// Of which channel.
+        channel: Channel,
+        /// Of which symbols.
+        symbols: Symbols,
+        /// Of which timeframes, by level; one 0 where the channel has none.
+        levels: Vec<usize>,
+        /// With forming bars.
+        forming: bool,
+        /// Go on from here.
+        since: Option<Since>,
+    },
+    /// End subscriptions.
+    Unsubscribe {
+        /// Of which channel.
+        channel: Channel,
+        /// Of which symbols.
+        symbols: Symbols,
+        /// Of which timeframes.
+        levels: Vec<usize>,
+    },
+    /// The current values, once.
+    Snapshot {
+        /// Of which channel.
+        channel: Channel,
+        /// Of which symbols.
+        symbols: Symbols,
+        /// Of which timeframes.
+        levels: Vec<usize>,
+    },
+    /// End all subscriptions.
+    UnsubscribeAll,
+    /// What this connection is subscribed to.
+    List,
+    /// Are you there?
+    Ping,
+    /// The gateway's figures.
+    Stats,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestError {
+    /// JSON text of the client's own id, where it could be read.
+    pub id: Option<String>,
+    /// One word for programs.
+    pub code: &'static str,
+    /// What was wrong and what would be right, for people.
+    pub message: String,
+}
+
+/// One subscription as `list` shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    /// Which channel.
+    pub channel: Channel,
+    /// Which symbol, or `*`.
+    pub symbol: &'a str,
+    /// Which timeframe, of bars.
+    pub timeframe: Option<&'a str>,
+    /// With forming bars.
+    pub forming: bool,
+}
+
+/// A topic's name and its last fact.
+pub struct Position {
+    /// `AAPL/1m` or `AAPL`.
+    pub name: String,
+    /// The last fact.
+    pub sequence: u64,
+}
+
+/// Messages that are not events.
+pub enum Reply<'a> {
+    /// The first message.
+    Welcome {
+        /// The connection's name.
+        connection: &'a str,
+        /// Whose sequences these are.
+        epoch: &'a str,
+        /// How often to expect a ping, s.
+        heartbeat_s: u64,
+        /// Name and value of each limit a client can meet.
+        limits: &'a [(&'static str, u64)],
+    },
+    /// Subscriptions begin; their snapshots follow.
+    Subscribed {
+        /// Of which channel.
+        channel: Channel,
+        /// As they were asked for.
+        symbols: &'a [String],
+        /// Where each topic stands; `None` for a wildcard.
+        sequences: Option<&'a [Position]>,
+        /// Whether everything since the client's own positions follows; `None` where it gave none.
+        recovered: Option<bool>,
+    },
+    /// Snapshots that were asked for follow.
+    Snapshots {
+        /// Of which channel.
+        channel: Channel,
+        /// As they were asked for.
+        symbols: &'a [String],
+        /// Where each topic stands; `None` for a wildcard.
+        sequences: Option<&'a [Position]>,
+    },
+    /// Subscriptions have ended.
+    Unsubscribed {
+        /// Of which channel; `None`: of all.
+        channel: Option<Channel>,
+        /// As they were asked for.
+        symbols: &'a [String],
+    },
+    /// The answer to `list`.
+    Subscriptions(&'a [Listed<'a>]),
+    /// The answer to `ping`.
+    Pong,
+    /// The answer to `stats`.
+    Stats(&'a [(&'static str, u64)]),
+    /// A request was refused.
+    Error {
+        /// One word for programs.
+        code: &'a str,
+        /// What was wrong and what would be right.
+        message: &'a str,
+    },
+    /// The client reads too slowly.
+    Slow {
+        /// The topic that suffers most, such as `bars/AAPL/1m`.
+        topic: &'a str,
+        /// How many of its states the client never saw.
+        conflated: u32,
+        /// Bytes of facts that wait.
+        queued_bytes: usize,
+        /// How long the oldest of them has waited, ms.
+        queue_age_ms: i64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_has_one_row() {
+        for (row, dialect) in TABLE.iter().enumerate() {
+            assert_eq!(by_path(dialect.path()), Some(row));
+        }
+        assert_eq!(by_path("/nowhere"), None);
+    }
+}

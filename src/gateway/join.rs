@@ -1,0 +1,628 @@
+//! Joins: what was asked of the shards and not yet answered, and what waits for it.
+//!
+//! A shard answers in ring order, so from the end of an answer on every live event of the topic is for the joiner too: the
+//! snapshot and the stream are one cut. A request may name topics of several shards; the client must first see where
+//! all of them stand. So what its answered topics have to say is held, in order, until the last has answered. The joins of one
+//! connection are released in the order they were asked for, and answers to later requests wait behind them.
+
+use std::collections::VecDeque;
+
+use crate::model::{Ask as Asked, Channel, Event, EventKind, Interest, SymbolId, Topic};
+
+use super::Gateway;
+use super::dialect::{self, Position, Reply};
+use super::frame::{FrameId, FrameKind, Opcode};
+use super::topics::{NONE, WildMember};
+
+/// Why a shard was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A client joins a topic.
+    Join,
+    /// A client joins every symbol.
+    Wild,
+    /// A client wants to look once, at a topic or at every symbol.
+    Look,
+    /// Events of a topic were lost, for all its members.
+    Resync,
+    /// Events of symbols that this gateway has not heard of may have been lost.
+    WildResync,
+}
+
+/// One request to one shard.
+pub(super) struct Ask {
+    /// For whom; [`NONE`] for all members.
+    pub connection: u32,
+    join: u32,
+    shard: usize,
+    pub topic: Topic,
+    purpose: Purpose,
+    since: Option<u64>,
+    forming: bool,
+    recovered: bool,
+    frames: Vec<FrameId>,
+}
+
+/// One request of a client that waits for shards.
+pub(super) struct Join {
+    connection: u32,
+    id: Option<String>,
+    look: bool,
+    channel: Channel,
+    symbols: Vec<String>,
+    /// Answers still missing.
+    waiting: usize,
+    /// Where each topic stands; `None` for a wildcard, which is not waited for.
+    positions: Option<Vec<Position>>,
+    recovered: Option<bool>,
+    held: VecDeque<FrameId>,
+    held_bytes: usize,
+    subscriptions: Vec<u32>,
+    /// Answers to later requests.
+    tail: Vec<FrameId>,
+}
+
+/// What a client wants of one topic.
+pub(super) struct Wish {
+    pub topic: Topic,
+    pub since: Option<u64>,
+}
+
+/// A client's request as the shards will hear of it.
+pub(super) struct Plan {
+    pub id: Option<String>,
+    pub look: bool,
+    pub channel: Channel,
+    pub symbols: Vec<String>,
+    pub wishes: Vec<Wish>,
+    pub forming: bool,
+    /// `Some(false)`: the client's positions are of another epoch.
+    pub recovered: Option<bool>,
+}
+
+impl Gateway {
+    /// Begins a join, or a look, of one connection.
+    pub(super) fn begin_join(&mut self, slot: u32, plan: Plan) {
+        self.joins_made = self.joins_made.wrapping_add(1) % NONE;
+        let number = self.joins_made;
+        let wild = plan.wishes.iter().any(|wish| wish.topic.symbol == SymbolId::ANY);
+        let join = Join {
+            connection: slot,
+            id: plan.id,
+            look: plan.look,
+            channel: plan.channel,
+            symbols: plan.symbols,
+            waiting: if wild { 0 } else { plan.wishes.len() },
+            positions: (!wild).then(Vec::new),
+            recovered: plan.recovered,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            subscriptions: Vec::new(),
+            tail: Vec::new(),
+        };
+        let Some(connection) = self.connection(slot) else { return };
+        connection.joins.push_back(number);
+        self.joins.insert(number, join);
+        for wish in plan.wishes {
+            let purpose = match (plan.look, wild) {
+                (true, _) => Purpose::Look,
+                (false, true) => Purpose::Wild,
+                (false, false) => Purpose::Join,
+            };
+            if purpose == Purpose::Join
+                && let Some(row) = self.open_row(wish.topic)
+            {
+                self.topics.row_mut(row).pending += 1;
+            }
+            if purpose == Purpose::Wild {
+                self.add_wild(slot, wish.topic, plan.forming, number);
+            }
+            let shards = if wild {
+                0..self.shards.len()
+            } else {
+                let s = self.shard_of(wish.topic);
+                s..s + 1
+            };
+            for shard in shards {
+                self.ask(Ask {
+                    connection: slot,
+                    join: number,
+                    shard,
+                    topic: wish.topic,
+                    purpose,
+                    since: wish.since,
+                    forming: plan.forming,
+                    recovered: false,
+                    frames: Vec::new(),
+                });
+            }
+        }
+        self.release_joins(slot);
+    }
+
+    fn add_wild(&mut self, slot: u32, topic: Topic, forming: bool, join: u32) {
+        let shards = self.shards.len();
+        let Some(kind) = self.topics.kind(topic) else { return };
+        let members = &mut self.topics.wilds[kind];
+        match members.iter_mut().find(|member| member.connection == slot) {
+            Some(member) => (member.forming, member.join) = (forming, join),
+            None => members.push(WildMember { connection: slot, forming, join, done: vec![false; shards] }),
+        }
+    }
+
+    /// Sends a request to its shard and remembers it.
+    fn ask(&mut self, ask: Ask) -> u32 {
+        self.requests = self.requests.checked_add(1).unwrap_or(1);
+        let request = self.requests;
+        let states = ask.purpose == Purpose::Look || ask.forming || self.states_wanted(ask.topic);
+        let asked = match ask.purpose {
+            Purpose::Look => Asked::Snapshot { request },
+            _ => Asked::Join { request, since: ask.since },
+        };
+        if matches!(ask.purpose, Purpose::Join | Purpose::Resync)
+            && let Some(row) = self.topics.find(ask.topic)
+        {
+            let entry = self.topics.row_mut(row);
+            entry.asked = true;
+            entry.states |= ask.forming;
+        }
+        let (shard, topic) = (ask.shard, ask.topic);
+        if let Some(connection) = self.connection(ask.connection) {
+            connection.asks.push_back(request);
+        }
+        self.asks.insert(request, ask);
+        self.send_interest(shard, Interest { topic, ask: asked, states });
+        request
+    }
+
+    /// Whether anyone wants this topic's states, a wildcard included.
+    fn states_wanted(&self, topic: Topic) -> bool {
+        let wild =
+            self.topics.kind(topic).is_some_and(|kind| self.topics.wilds[kind].iter().any(|m| m.forming));
+        wild || self.topics.find(topic).is_some_and(|row| self.topics.row(row).states)
+    }
+
+    pub(super) fn shard_of(&mut self, topic: Topic) -> usize {
+        let shards = self.shards.len();
+        self.symbols.name(topic.symbol).map_or(0, |symbol| symbol.shard(shards))
+    }
+
+    /// Whether a wildcard is to hear of a symbol that the gateway does not know.
+    pub(super) fn wild_wants(&self, shard: usize, topic: Topic) -> bool {
+        let Some(kind) = self.topics.kind(topic) else { return false };
+        self.topics.wilds[kind].iter().any(|member| member.done.get(shard) == Some(&true))
+    }
+
+    /// The row of a topic. A new one is a new symbol to every wildcard whose answer is complete.
+    pub(super) fn open_row(&mut self, topic: Topic) -> Option<u32> {
+        if let Some(row) = self.topics.find(topic) {
+            return Some(row);
+        }
+        let shard = self.shard_of(topic);
+        let row = self.topics.open(topic)?;
+        let kind = self.topics.kind(topic)?;
+        for place in 0..self.topics.wilds[kind].len() {
+            let member = &self.topics.wilds[kind][place];
+            if member.done.get(shard) == Some(&true) {
+                let (slot, forming, join) = (member.connection, member.forming, member.join);
+                let id = self.attach_at(slot, row, join, 0);
+                self.topics.subscription_mut(id).wild = Some(forming);
+            }
+        }
+        Some(row)
+    }
+
+    pub(super) fn on_answer_begin(&mut self, event: &Event) {
+        let Some(ask) = self.asks.get_mut(&event.request) else { return };
+        ask.recovered = event.recovered();
+        for frame in ask.frames.drain(..) {
+            self.pool.release(frame);
+        }
+    }
+
+    pub(super) fn on_answer_item(&mut self, event: &Event) {
+        let Some(ask) = self.asks.get(&event.request) else { return };
+        match ask.purpose {
+            Purpose::WildResync => {}
+            Purpose::Resync => {
+                let (topic, recovered) = (ask.topic, ask.recovered);
+                let Some(row) = self.topics.find(topic) else { return };
+                let entry = self.topics.row(row);
+                if entry.resync != event.request || entry.members.is_empty() {
+                    return;
+                }
+                if !event.is_fact() {
+                    self.set_state(row, event);
+                } else if recovered && event.sequence > entry.sequence {
+                    self.publish(row, event);
+                }
+            }
+            Purpose::Join | Purpose::Wild | Purpose::Look => {
+                if event.kind() == EventKind::BarForming && !ask.forming {
+                    return;
+                }
+                let snapshot = !ask.recovered;
+                let Some(connection) =
+                    self.connections.get(ask.connection as usize).and_then(Option::as_deref)
+                else {
+                    return;
+                };
+                let kind = if event.is_fact() { FrameKind::Fact } else { FrameKind::State };
+                let frame = self.encode(event, connection.dialect, snapshot, kind);
+                match self.asks.get_mut(&event.request) {
+                    Some(ask) => ask.frames.push(frame),
+                    None => self.pool.release(frame),
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_answer_end(&mut self, event: &Event) {
+        let Some(ask) = self.asks.get_mut(&event.request) else { return };
+        let frames = std::mem::take(&mut ask.frames);
+        let (slot, join, purpose) = (ask.connection, ask.join, ask.purpose);
+        let (forming, recovered, topic, since) = (ask.forming, ask.recovered, ask.topic, ask.since);
+        match purpose {
+            Purpose::Resync => {
+                self.asks.remove(&event.request);
+                self.end_resync(event, recovered);
+            }
+            Purpose::WildResync => {
+                if self.topics.find(event.topic).is_none()
+                    && let Some(row) = self.open_row(event.topic)
+                {
+                    self.resync_row(row);
+                    self.settle(row);
+                }
+            }
+            Purpose::Wild => {
+                if let Some(row) = self.open_row(event.topic) {
+                    let id = self.attach_at(slot, row, join, event.sequence);
+                    self.topics.subscription_mut(id).wild = Some(forming);
+                }
+                self.deliver_answer(slot, join, frames);
+            }
+            Purpose::Look if topic.symbol == SymbolId::ANY => self.deliver_answer(slot, join, frames),
+            Purpose::Join | Purpose::Look => {
+                self.forget_ask(event.request);
+                if purpose == Purpose::Join
+                    && let Some(row) = self.topics.find(topic)
+                {
+                    let id = self.attach_at(slot, row, join, event.sequence);
+                    self.topics.subscription_mut(id).named = Some(forming);
+                }
+                let name = self.topic_name(topic);
+                if let Some(join) = self.joins.get_mut(&join) {
+                    if let Some(positions) = &mut join.positions {
+                        positions.push(Position { name, sequence: event.sequence });
+                    }
+                    if since.is_some() {
+                        join.recovered = Some(join.recovered.unwrap_or(true) && recovered);
+                    }
+                    join.waiting = join.waiting.saturating_sub(1);
+                }
+                self.deliver_answer(slot, join, frames);
+                self.release_joins(slot);
+            }
+        }
+    }
+
+    /// Makes a connection a member from here on.
+    fn attach_at(&mut self, slot: u32, row: u32, join: u32, sequence: u64) -> u32 {
+        let id = self.topics.attach(slot, row);
+        let entry = self.topics.row_mut(row);
+        if entry.resync == 0 {
+            // While others are made whole the topic stands where they do.
+            entry.sequence = entry.sequence.max(sequence);
+        }
+        if let Some(waiting) = self.joins.get_mut(&join) {
+            waiting.subscriptions.push(id);
+            self.topics.subscription_mut(id).join = join;
+        }
+        id
+    }
+
+    /// Hands an answer's frames to the client, or holds them while its join is not complete.
+    fn deliver_answer(&mut self, slot: u32, join: u32, frames: Vec<FrameId>) {
+        for frame in frames {
+            if self.joins.contains_key(&join) {
+                self.hold(join, frame);
+            } else {
+                self.queue_answer(slot, frame);
+            }
+        }
+    }
+
+    /// Keeps a frame until its join is released. Takes over the caller's reference.
+    pub(super) fn hold(&mut self, join: u32, frame: FrameId) {
+        let Some(join) = self.joins.get_mut(&join) else { return self.pool.release(frame) };
+        join.held_bytes += self.pool.bytes(frame).len();
+        join.held.push_back(frame);
+        if join.held_bytes > self.options.outbox_answers_bytes_max {
+            self.evictions.push(join.connection);
+        }
+    }
+
+    pub(super) fn on_answer_done(&mut self, event: &Event) {
+        let Some(ask) = self.asks.get(&event.request) else { return };
+        let (slot, shard, topic, purpose) = (ask.connection, ask.shard, ask.topic, ask.purpose);
+        let (forming, join) = (ask.forming, ask.join);
+        self.forget_ask(event.request);
+        if purpose != Purpose::Wild {
+            return;
+        }
+        let Some(kind) = self.topics.kind(topic) else { return };
+        if let Some(member) = self.topics.wilds[kind].iter_mut().find(|member| member.connection == slot)
+            && let Some(done) = member.done.get_mut(shard)
+        {
+            *done = true;
+        }
+        // Topics that others wait for and the shard has never seen: new symbols to this client too.
+        let rows: Vec<u32> = self.topics.live_rows().collect();
+        for row in rows {
+            let other = self.topics.row(row).topic;
+            if self.topics.kind(other) == Some(kind) && self.shard_of(other) == shard {
+                let id = match self.topics.joined(slot, row) {
+                    Some(id) => id,
+                    None => self.attach_at(slot, row, join, 0),
+                };
+                self.topics.subscription_mut(id).wild.get_or_insert(forming);
+            }
+        }
+    }
+
+    /// Sends what complete joins have held, in the order they were asked for.
+    pub(super) fn release_joins(&mut self, slot: u32) {
+        loop {
+            let Some(connection) = self.connection(slot) else { return };
+            let dialect = connection.dialect;
+            let Some(&number) = connection.joins.front() else { return };
+            if self.joins.get(&number).is_none_or(|join| join.waiting > 0) {
+                return;
+            }
+            if let Some(connection) = self.connection(slot) {
+                connection.joins.pop_front();
+            }
+            let Some(join) = self.joins.remove(&number) else { return };
+            let symbols = &join.symbols;
+            let (channel, sequences) = (join.channel, join.positions.as_deref());
+            let reply = if join.look {
+                Reply::Snapshots { channel, symbols, sequences }
+            } else {
+                Reply::Subscribed { channel, symbols, sequences, recovered: join.recovered }
+            };
+            let frame = self.pool.encode(self.now, FrameKind::Reply, Opcode::Text, |out| {
+                dialect::TABLE[dialect].reply(out, join.id.as_deref(), &reply);
+            });
+            self.queue_answer(slot, frame);
+            for frame in join.held {
+                self.queue_answer(slot, frame);
+            }
+            for id in join.subscriptions {
+                let subscription = self.topics.subscription_mut(id);
+                if subscription.connection != slot || subscription.join != number {
+                    continue;
+                }
+                subscription.join = NONE;
+                if subscription.queued
+                    && let Some(connection) =
+                        self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut)
+                {
+                    connection.outbox.push_state(id);
+                }
+            }
+            for frame in join.tail {
+                self.queue_answer(slot, frame);
+            }
+            self.list_dirty(slot);
+        }
+    }
+
+    /// Queues a reply, behind joins that are not complete.
+    pub(super) fn reply(&mut self, slot: u32, id: Option<&str>, reply: &Reply<'_>) {
+        let Some(connection) = self.connection(slot) else { return };
+        let (dialect, behind) = (connection.dialect, connection.joins.back().copied());
+        let frame = self.pool.encode(self.now, FrameKind::Reply, Opcode::Text, |out| {
+            dialect::TABLE[dialect].reply(out, id, reply);
+        });
+        let Some(join) = behind.and_then(|number| self.joins.get_mut(&number)) else {
+            return self.queue_answer(slot, frame);
+        };
+        join.held_bytes += self.pool.bytes(frame).len();
+        join.tail.push(frame);
+        if join.held_bytes > self.options.outbox_answers_bytes_max {
+            self.evictions.push(slot);
+        }
+    }
+
+    // Losing and leaving.
+
+    /// Events of a shard were lost: asks again for all that it owes.
+    pub(super) fn resync(&mut self, shard: usize) {
+        self.counters.resyncs += 1;
+        let mut unanswered: Vec<u32> =
+            self.asks.iter().filter(|(_, ask)| ask.shard == shard).map(|(&request, _)| request).collect();
+        unanswered.sort_unstable();
+        for request in unanswered {
+            let Some(mut ask) = self.asks.remove(&request) else { continue };
+            ask.frames.drain(..).for_each(|frame| self.pool.release(frame));
+            self.cross_off(ask.connection, request);
+            // Those of `Resync` kinds are renewed below.
+            if !matches!(ask.purpose, Purpose::Resync | Purpose::WildResync) {
+                self.ask(ask);
+            }
+        }
+        let rows: Vec<u32> = self.topics.live_rows().collect();
+        for row in rows {
+            let entry = self.topics.row(row);
+            let (topic, wanted) = (entry.topic, !entry.members.is_empty());
+            if wanted && self.shard_of(topic) == shard {
+                self.resync_row(row);
+            }
+        }
+        for kind in 0..self.topics.wilds.len() {
+            let done = |member: &WildMember| member.done.get(shard) == Some(&true);
+            if self.topics.wilds[kind].iter().any(done) {
+                let topic = self.wild_topic(kind);
+                self.ask_for_members(shard, topic, Purpose::WildResync, None);
+            }
+        }
+    }
+
+    fn wild_topic(&self, kind: usize) -> Topic {
+        match kind.checked_sub(self.timeframes.len()) {
+            None => Topic::bars(SymbolId::ANY, kind),
+            Some(0) => Topic::trades(SymbolId::ANY),
+            Some(_) => Topic::quotes(SymbolId::ANY),
+        }
+    }
+
+    /// Asks for what a topic's members may have missed; until it is answered, live events of it are discarded.
+    pub(super) fn resync_row(&mut self, row: u32) {
+        let entry = self.topics.row(row);
+        let (topic, sequence) = (entry.topic, entry.sequence);
+        let shard = self.shard_of(topic);
+        let request = self.ask_for_members(shard, topic, Purpose::Resync, Some(sequence));
+        self.topics.row_mut(row).resync = request;
+    }
+
+    fn ask_for_members(&mut self, shard: usize, topic: Topic, purpose: Purpose, since: Option<u64>) -> u32 {
+        self.ask(Ask {
+            connection: NONE,
+            join: NONE,
+            shard,
+            topic,
+            purpose,
+            since,
+            forming: false,
+            recovered: false,
+            frames: Vec::new(),
+        })
+    }
+
+    fn end_resync(&mut self, event: &Event, recovered: bool) {
+        let Some(row) = self.topics.find(event.topic) else { return };
+        let entry = self.topics.row_mut(row);
+        if entry.resync != event.request {
+            return;
+        }
+        entry.resync = 0;
+        let lost = !recovered && entry.sequence != event.sequence;
+        entry.sequence = event.sequence;
+        if lost && event.topic.channel() != Channel::Quotes {
+            let members: Vec<u32> =
+                self.topics.row(row).members.iter().map(|member| member.connection).collect();
+            let reason = format!("facts of {} were lost; subscribe again", self.topic_name(event.topic));
+            for slot in members {
+                self.evict(slot, &reason);
+            }
+        }
+    }
+
+    /// Ends one unanswered request.
+    fn forget_ask(&mut self, request: u32) {
+        let Some(ask) = self.asks.remove(&request) else { return };
+        ask.frames.into_iter().for_each(|frame| self.pool.release(frame));
+        self.cross_off(ask.connection, request);
+        if ask.purpose == Purpose::Join
+            && let Some(row) = self.topics.find(ask.topic)
+        {
+            let entry = self.topics.row_mut(row);
+            entry.pending = entry.pending.saturating_sub(1);
+        }
+    }
+
+    /// Answers come nearly in the order they were asked for, so the place is near the front.
+    fn cross_off(&mut self, slot: u32, request: u32) {
+        if let Some(connection) = self.connection(slot)
+            && let Some(place) = connection.asks.iter().position(|&other| other == request)
+        {
+            connection.asks.remove(place);
+        }
+    }
+
+    /// Ends a connection's unanswered joins of one topic; its joins wait for one answer less.
+    pub(super) fn cancel_joins(&mut self, slot: u32, topic: Topic) {
+        let Some(connection) = self.connection(slot) else { return };
+        let own = connection.asks.clone();
+        for request in own {
+            let Some(ask) = self.asks.get(&request) else { continue };
+            if ask.topic != topic || !matches!(ask.purpose, Purpose::Join | Purpose::Wild) {
+                continue;
+            }
+            let (number, named) = (ask.join, ask.purpose == Purpose::Join);
+            self.forget_ask(request);
+            if named && let Some(join) = self.joins.get_mut(&number) {
+                join.waiting = join.waiting.saturating_sub(1);
+            }
+        }
+        self.release_joins(slot);
+    }
+
+    /// Forgets a row that nobody wants, and tells its shard.
+    pub(super) fn settle(&mut self, row: u32) {
+        let topic = self.topics.row(row).topic;
+        let off = self.topics.settle(row, &mut self.cleared);
+        self.release_cleared();
+        if let Some(off) = off {
+            let shard = self.shard_of(topic);
+            self.send_interest(shard, off);
+        }
+    }
+
+    /// Ends a connection's wildcard of one kind of topic.
+    pub(super) fn leave_wild(&mut self, slot: u32, kind: usize) {
+        let members = &mut self.topics.wilds[kind];
+        let before = members.len();
+        members.retain(|member| member.connection != slot);
+        let (left, empty) = (members.len() < before, members.is_empty());
+        let own: Vec<u32> = self.topics.of_connection(slot).to_vec();
+        for id in own {
+            let row = self.topics.subscription(id).row;
+            if self.topics.kind(self.topics.row(row).topic) != Some(kind) {
+                continue;
+            }
+            let subscription = self.topics.subscription_mut(id);
+            subscription.wild = None;
+            if subscription.named.is_none() {
+                self.topics.detach(id);
+                self.settle(row);
+            }
+        }
+        if left && empty {
+            let topic = self.wild_topic(kind);
+            for shard in 0..self.shards.len() {
+                self.send_interest(shard, Interest { topic, ask: Asked::Off, states: false });
+            }
+        }
+    }
+
+    /// Ends everything that a connection has asked for.
+    pub(super) fn forget_wishes(&mut self, slot: u32) {
+        let Some(connection) = self.connection(slot) else { return };
+        connection.wanted.clear();
+        let (asks, joins) = (std::mem::take(&mut connection.asks), std::mem::take(&mut connection.joins));
+        let mut rows = Vec::new();
+        for request in asks {
+            rows.extend(self.asks.get(&request).and_then(|ask| self.topics.find(ask.topic)));
+            self.forget_ask(request);
+        }
+        for number in joins {
+            let Some(join) = self.joins.remove(&number) else { continue };
+            join.held.into_iter().chain(join.tail).for_each(|frame| self.pool.release(frame));
+        }
+        for kind in 0..self.topics.wilds.len() {
+            if self.topics.wilds[kind].iter().any(|member| member.connection == slot) {
+                self.leave_wild(slot, kind);
+            }
+        }
+        while let Some(&id) = self.topics.of_connection(slot).last() {
+            rows.push(self.topics.detach(id));
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        for row in rows {
+            self.settle(row);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Every limit of a gateway: its name with its unit, its default, and why.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// What a gateway is told at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayOptions {
+    /// What reports call it.
+    pub name: String,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// WebSockets at once; one more is answered 503. Each costs about 6 KiB of memory and a file descriptor.
+    pub connections_max: usize,
+    /// Topics one connection may ask for by name, a wildcard counting as one. Bounds what one client can make the
+    /// shards do.
+    pub subscriptions_max: usize,
+    /// Longest message from a client, bytes: room for a few thousand symbols, and no more memory than that.
+    pub message_bytes_max: usize,
+    /// Live facts waiting for one connection, bytes. Past it the client is closed: facts are never dropped silently.
+    pub outbox_facts_bytes_max: usize,
+    /// Answers waiting for one connection, bytes: the snapshots of a wildcard come all at once. Past a sixteenth of it
+    /// no more requests are read, past all of it the client is closed.
+    pub outbox_answers_bytes_max: usize,
+    /// How long a fact may wait for a socket, ms. Older ones are of no use to a live client, which can ask for history.
+    pub outbox_facts_age_ms_max: u64,
+    /// From accept to the end of the HTTP request, ms: a slow handshake holds a descriptor.
+    pub handshake_ms_max: u64,
+    /// From our close to the end of the socket, ms; afterwards it is reset.
+    pub close_ms_max: u64,
+    /// A ping after so long without anything received, s; after twice as long the client is gone. Proxies drop what is silent
+    /// for a minute.
+    pub heartbeat_s: u64,
+    /// `SO_SNDBUF`, bytes: what lies in the kernel grows stale and cannot be conflated any more.
+    pub send_buffer_bytes: usize,
+    /// `TCP_NOTSENT_LOWAT`, bytes, for the same reason.
+    pub unsent_low_water_bytes: u32,
+    /// Reads of one socket in one turn, 4 KiB each: one client that floods may not delay the others.
+    pub reads_per_turn: u32,
+    /// Vectored writes to one socket in one turn, of up to 64 frames each, for the same reason.
+    pub writes_per_turn: u32,
+    /// Connections accepted in one turn: a storm of new clients may not delay those there are.
+    pub accepts_per_turn: u32,
+    /// Events taken from one ring in one turn, so that sockets get their share.
+    pub events_per_turn: usize,
+    /// Messages one connection may send a second; more of them is a flood and closes it.
+    pub requests_per_s_max: u32,
+    /// How long a stopping gateway waits for the shards' last events, ms.
+    pub drain_ms_max: u64,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            name: "gateway-0".to_owned(),
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            connections_max: 10_000,
+            subscriptions_max: 4_096,
+            message_bytes_max: 64 * 1024,
+            outbox_facts_bytes_max: 1024 * 1024,
+            outbox_answers_bytes_max: 16 * 1024 * 1024,
+            outbox_facts_age_ms_max: 10_000,
+            handshake_ms_max: 5_000,
+            close_ms_max: 1_000,
+            heartbeat_s: 30,
+            send_buffer_bytes: 64 * 1024,
+            unsent_low_water_bytes: 16 * 1024,
+            reads_per_turn: 8,
+            writes_per_turn: 4,
+            accepts_per_turn: 64,
+            events_per_turn: 4_096,
+            requests_per_s_max: 1_000,
+            drain_ms_max: 500,
+        }
+    }
+}

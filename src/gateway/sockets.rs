@@ -1,0 +1,572 @@
+//! The gateway's sockets: accepting, reading, writing, and the ways a connection ends.
+
+use std::io::{ErrorKind, IoSlice, Write};
+use std::time::Duration;
+
+use crate::model::{Nanos, UnixNanos};
+use crate::runtime::Ready;
+use crate::runtime::transport::Tuning;
+use crate::runtime::websocket::{Refusal, Upgrade};
+
+use super::close::{self, CloseCode};
+use super::connection::{Connection, Inbound, Phase};
+use super::dialect::{self, Reply};
+use super::frame::{FrameKind, Opcode};
+use super::{Ending, Gateway, INTERESTS_WAITING_MAX};
+
+/// Slices of one vectored write. The system takes up to 1,024; beyond some tens a write costs by the byte.
+pub(super) const SLICES_MAX: usize = 64;
+/// Connections above the limit that are told so at the same time; more are dropped without a word.
+const REFUSALS_MAX: usize = 64;
+/// The state of a client that falls behind is told at most so often.
+const NOTICE_EVERY: Nanos = Nanos::from_secs(1);
+/// A control frame of the peer that tungstenite answers: opcode and length, then at most 125 bytes.
+const CONTROL_HEADER_BYTES: usize = 2;
+
+impl Gateway {
+    pub(super) fn on_edge(&mut self, edge: &Ready) {
+        let Some(slot) = edge.token.checked_sub(1) else { return self.door.edge() };
+        let slot = slot as u32;
+        let Some(connection) = self.connection(slot) else { return };
+        connection.readable |= edge.readable;
+        connection.writable |= edge.writable;
+        let waiting = !connection.outbox.is_empty() || connection.phase == Phase::Closing;
+        if edge.readable {
+            self.list_read(slot);
+        }
+        if edge.writable && waiting {
+            self.list_dirty(slot);
+        }
+    }
+
+    /// Puts an outbox on the list to write, unless its socket is known to be full.
+    pub(super) fn list_dirty(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if connection.writable && !connection.in_dirty {
+            connection.in_dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    fn list_read(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if !connection.in_reads {
+            connection.in_reads = true;
+            self.reads.push(slot);
+        }
+    }
+
+    // Accepting.
+
+    pub(super) fn accepts_wait(&self) -> bool {
+        self.ending == Ending::No && self.door.is_ready()
+    }
+
+    pub(super) fn accept(&mut self) -> usize {
+        if self.ending != Ending::No {
+            return 0;
+        }
+        let mut accepted = 0;
+        while accepted < self.options.accepts_per_turn as usize {
+            let Some((mut stream, _peer)) = self.door.accept(self.now) else { break };
+            accepted += 1;
+            let count = self.connection_count();
+            if count >= self.options.connections_max + REFUSALS_MAX {
+                self.counters.refused_full += 1;
+                stream.reset();
+                continue;
+            }
+            let slot = self.free_slots.pop().unwrap_or_else(|| {
+                self.connections.push(None);
+                (self.connections.len() - 1) as u32
+            });
+            let idle = Duration::from_secs(self.options.heartbeat_s.saturating_mul(2).max(1));
+            let tuning = Tuning {
+                send_buffer_bytes: self.options.send_buffer_bytes,
+                unsent_low_water_bytes: self.options.unsent_low_water_bytes,
+                user_timeout: idle,
+            };
+            // A socket that takes no options has most likely ended already, and a read will say so.
+            let _ = stream.tune(&tuning);
+            if self.registrar.register(&mut stream, slot as usize + 1).is_err() {
+                self.free_slots.push(slot);
+                continue;
+            }
+            self.numbers += 1;
+            let deadline = self.now + Nanos::from_millis(self.options.handshake_ms_max as i64);
+            let connection = Connection::new(stream, self.numbers, self.now, deadline);
+            self.connections[slot as usize] = Some(Box::new(connection));
+            if count >= self.options.connections_max {
+                self.counters.refused_full += 1;
+                self.refuse(
+                    slot,
+                    &Refusal { status: 503, message: "all connections are taken; try again later" },
+                );
+            } else {
+                self.counters.accepted += 1;
+                self.list_read(slot);
+            }
+        }
+        accepted
+    }
+
+    fn refuse(&mut self, slot: u32, refusal: &Refusal) {
+        let frame = self.pool.raw(self.now, FrameKind::Http, &refusal.response());
+        let deadline = self.close_deadline();
+        let Some(connection) = self.connection(slot) else { return };
+        connection.outbox.push_control(frame);
+        connection.outbox.end();
+        connection.phase = Phase::Closing;
+        connection.heard_out = true;
+        connection.deadline = deadline;
+        self.list_dirty(slot);
+        self.list_read(slot);
+    }
+
+    fn close_deadline(&self) -> UnixNanos {
+        self.now + Nanos::from_millis(self.options.close_ms_max as i64)
+    }
+
+    // Reading.
+
+    pub(super) fn reads_wait(&self) -> bool {
+        self.interests_waiting() < INTERESTS_WAITING_MAX
+            && self.reads.iter().any(|&slot| !self.is_full_of_answers(slot))
+    }
+
+    /// A client that does not read its answers gets no more of them.
+    fn is_full_of_answers(&self, slot: u32) -> bool {
+        let connection = self.connections.get(slot as usize).and_then(Option::as_deref);
+        connection.is_some_and(|connection| {
+            connection.phase == Phase::Open
+                && connection.outbox.answers_bytes() > self.options.outbox_answers_bytes_max / 16
+        })
+    }
+
+    pub(super) fn read_all(&mut self) -> usize {
+        if self.reads.is_empty() || self.interests_waiting() >= INTERESTS_WAITING_MAX {
+            return 0;
+        }
+        let mut work = 0;
+        let mut list = std::mem::take(&mut self.reads);
+        std::mem::swap(&mut self.reads, &mut self.swept);
+        for slot in list.drain(..) {
+            let paused = self.is_full_of_answers(slot);
+            let Some(connection) = self.connection(slot) else { continue };
+            connection.in_reads = false;
+            if !paused {
+                work += self.read(slot);
+            }
+            if self.connection(slot).is_some_and(|connection| connection.readable) {
+                self.list_read(slot);
+            }
+        }
+        self.swept = list;
+        work
+    }
+
+    fn read(&mut self, slot: u32) -> usize {
+        let mut handled = 0;
+        let mut reads = self.options.reads_per_turn;
+        loop {
+            let mut control = std::mem::take(&mut self.control);
+            let now = self.now;
+            let Some(connection) = self.connection(slot) else {
+                self.control = control;
+                return handled;
+            };
+            let inbound = connection.step(&mut reads, &mut control, now);
+            self.take_control(slot, &control);
+            control.clear();
+            self.control = control;
+            let open = self.connection(slot).is_some_and(|connection| connection.phase == Phase::Open);
+            match inbound {
+                Inbound::Nothing => return handled,
+                Inbound::Handled => {}
+                Inbound::Text(text) if open => {
+                    if self.admit(slot) {
+                        self.on_message(slot, &text);
+                    }
+                }
+                Inbound::Binary if open => {
+                    if self.admit(slot) {
+                        self.reply_error(
+                            slot,
+                            None,
+                            "binary_not_accepted",
+                            "requests are JSON in text messages, not binary ones",
+                        );
+                    }
+                }
+                Inbound::Text(_) | Inbound::Binary => {}
+                Inbound::Upgraded(upgrade) => self.upgrade(slot, &upgrade),
+                Inbound::Refused(refusal) => {
+                    self.counters.refused_request += 1;
+                    self.refuse(slot, &refusal);
+                }
+                Inbound::PeerClosed => self.on_peer_close(slot),
+                Inbound::Broken(code) => {
+                    self.counters.protocol_closed += 1;
+                    self.close(slot, code, code.name, true);
+                    if let Some(connection) = self.connection(slot) {
+                        connection.heard_out = true;
+                    }
+                }
+                Inbound::Gone => {
+                    self.drop_connection(slot, false);
+                    return handled + 1;
+                }
+            }
+            handled += 1;
+            if self.is_full_of_answers(slot) {
+                return handled;
+            }
+        }
+    }
+
+    /// Whether the client may send one more message in this second; if not, it is closed.
+    fn admit(&mut self, slot: u32) -> bool {
+        self.counters.messages_in += 1;
+        let (now, most) = (self.now, self.options.requests_per_s_max);
+        let Some(connection) = self.connection(slot) else { return false };
+        if now - connection.refilled >= Nanos::from_secs(1) {
+            (connection.refilled, connection.allowance) = (now, most);
+        }
+        if connection.allowance == 0 {
+            self.counters.policy_closed += 1;
+            self.close(slot, close::POLICY, "too many requests a second", true);
+            return false;
+        }
+        connection.allowance -= 1;
+        true
+    }
+
+    /// Queues what tungstenite wrote: whole control frames, pongs or the echo of a close.
+    fn take_control(&mut self, slot: u32, mut bytes: &[u8]) {
+        while let [first, length, ..] = bytes {
+            let end = (CONTROL_HEADER_BYTES + usize::from(length & 0x7f)).min(bytes.len());
+            let (frame, rest) = bytes.split_at(end);
+            let opcode = first & 0x0f;
+            bytes = rest;
+            let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut)
+            else {
+                return;
+            };
+            if connection.phase != Phase::Open {
+                // Our own close is on its way: nothing may follow it.
+                continue;
+            }
+            let frame = self.pool.raw(self.now, FrameKind::Control, frame);
+            if opcode == Opcode::Close as u8 {
+                connection.outbox.end_with(frame, &mut self.pool);
+            } else {
+                connection.outbox.push_pong(frame, &mut self.pool);
+            }
+            self.list_dirty(slot);
+        }
+    }
+
+    fn upgrade(&mut self, slot: u32, upgrade: &Upgrade) {
+        let Some(dialect) = dialect::by_path(&upgrade.path) else {
+            self.counters.refused_path += 1;
+            let message = "nothing is served at this path; the native protocol is at /v1/stream";
+            return self.refuse(slot, &Refusal { status: 404, message });
+        };
+        let response = self.pool.raw(self.now, FrameKind::Http, &upgrade.response);
+        let (now, message_bytes_max) = (self.now, self.options.message_bytes_max);
+        let Some(connection) = self.connection(slot) else { return };
+        connection.dialect = dialect;
+        connection.open(upgrade.consumed, message_bytes_max);
+        connection.outbox.push_control(response);
+        (connection.heard, connection.pinged) = (now, now);
+        let name = format!(
+            "{}-{}",
+            self.options.name,
+            self.connections[slot as usize].as_ref().map_or(0, |c| c.number)
+        );
+        let epoch = self.epoch.clone();
+        let limits = [
+            ("subscriptions_max", self.options.subscriptions_max as u64),
+            ("message_bytes_max", self.options.message_bytes_max as u64),
+            ("requests_per_s_max", u64::from(self.options.requests_per_s_max)),
+            ("queued_bytes_max", self.options.outbox_facts_bytes_max as u64),
+            ("queue_age_ms_max", self.options.outbox_facts_age_ms_max),
+        ];
+        let heartbeat_s = self.options.heartbeat_s;
+        self.reply(
+            slot,
+            None,
+            &Reply::Welcome { connection: &name, epoch: &epoch, heartbeat_s, limits: &limits },
+        );
+    }
+
+    // Writing.
+
+    pub(super) fn write_all(&mut self) -> usize {
+        let mut list = std::mem::take(&mut self.dirty);
+        std::mem::swap(&mut self.dirty, &mut self.swept);
+        let count = list.len();
+        if count > 0 {
+            // Nobody is always last.
+            self.rotation = self.rotation.wrapping_add(1);
+            let first = self.rotation % count;
+            for i in 0..count {
+                self.write((list[(first + i) % count]) as usize);
+            }
+            list.clear();
+        }
+        self.swept = list;
+        count
+    }
+
+    fn write(&mut self, slot: usize) {
+        let mut writes = self.options.writes_per_turn;
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let outcome = loop {
+            self.gather(slot, &mut pieces);
+            let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) else {
+                break Ok(());
+            };
+            connection.in_dirty = false;
+            if pieces.is_empty() {
+                connection.blocked = None;
+                break Ok(());
+            }
+            if writes == 0 {
+                self.list_dirty(slot as u32);
+                break Ok(());
+            }
+            writes -= 1;
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            for (slice, piece) in slices.iter_mut().zip(&pieces) {
+                *slice = IoSlice::new(&self.pool.bytes(piece.frame)[piece.offset..]);
+            }
+            match connection.stream.write_vectored(&slices[..pieces.len().min(SLICES_MAX)]) {
+                Ok(0) => break Err(()),
+                Ok(written) => {
+                    let (counters, latency, topics) =
+                        (&mut self.counters, &mut self.encoded_to_written, &mut self.topics);
+                    counters.bytes_out += written as u64;
+                    let now = self.now;
+                    connection.outbox.advance(
+                        written,
+                        &pieces,
+                        &mut self.pool,
+                        |pool, frame| {
+                            counters.frames_out += 1;
+                            match pool.kind(frame) {
+                                FrameKind::Fact => counters.facts_out += 1,
+                                FrameKind::State => counters.states_out += 1,
+                                _ => {}
+                            }
+                            latency.record(pool.encoded(frame), now);
+                        },
+                        |subscription| topics.subscription_mut(subscription).queued = false,
+                    );
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.writable = false;
+                    connection.blocked.get_or_insert(self.now);
+                    break Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break Err(()),
+            }
+        };
+        pieces.clear();
+        self.pieces = pieces;
+        match outcome {
+            Ok(()) => self.finish_if_done(slot as u32),
+            Err(()) => self.drop_connection(slot as u32, false),
+        }
+    }
+
+    /// Once the last frame is written and the peer has been heard out, shuts our side. The socket is then read to
+    /// its end: closing it with unread bytes would send a reset, which can overtake the close frame.
+    fn finish_if_done(&mut self, slot: u32) {
+        let Some(connection) = self.connection(slot) else { return };
+        if connection.phase == Phase::Closing
+            && connection.heard_out
+            && !connection.finished
+            && connection.outbox.is_empty()
+        {
+            connection.finished = true;
+            if connection.stream.finish_writing().is_err() {
+                self.drop_connection(slot, false);
+            }
+        }
+    }
+
+    // Ending.
+
+    fn on_peer_close(&mut self, slot: u32) {
+        let deadline = self.close_deadline();
+        let Some(connection) = self.connection(slot) else { return };
+        connection.heard_out = true;
+        if connection.phase == Phase::Open {
+            connection.phase = Phase::Closing;
+            connection.deadline = deadline;
+            // Only the echo of the close is still owed.
+            self.forget_wishes(slot);
+            if let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) {
+                connection.outbox.drop_messages(&mut self.pool);
+            }
+        }
+        self.list_dirty(slot);
+        self.finish_if_done(slot);
+    }
+
+    /// Sends a close, at once or after what is queued, and gives the client `close_ms_max` to answer it.
+    pub(super) fn close(&mut self, slot: u32, code: CloseCode, reason: &str, at_once: bool) {
+        if self.connection(slot).is_none_or(|connection| connection.phase != Phase::Open) {
+            return;
+        }
+        if at_once {
+            self.forget_wishes(slot);
+        }
+        let deadline = self.close_deadline();
+        let frame =
+            self.pool.encode(self.now, FrameKind::Control, Opcode::Close, |out| code.write(reason, out));
+        if let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) {
+            if at_once {
+                connection.outbox.drop_messages(&mut self.pool);
+            }
+            connection.outbox.end_with(frame, &mut self.pool);
+            connection.phase = Phase::Closing;
+            connection.deadline = deadline;
+        }
+        self.list_dirty(slot);
+        self.list_read(slot);
+    }
+
+    /// Closes a client that cannot be sent all its facts, with a notice where it can still be written.
+    pub(super) fn evict(&mut self, slot: u32, reason: &str) {
+        if self.connection(slot).is_none_or(|connection| connection.phase != Phase::Open) {
+            return;
+        }
+        self.counters.slow_closed += 1;
+        self.notice(slot);
+        self.close(slot, close::SLOW, reason, true);
+    }
+
+    /// Tells a client how far behind it is.
+    fn notice(&mut self, slot: u32) {
+        let mut worst = (String::new(), 0);
+        let count = self.topics.of_connection(slot).len();
+        for place in 0..count {
+            let Some(&id) = self.topics.of_connection(slot).get(place) else { break };
+            let subscription = self.topics.subscription_mut(id);
+            let conflated = std::mem::take(&mut subscription.conflated);
+            if conflated > worst.1 || (worst.0.is_empty() && place + 1 == count) {
+                let topic = self.topics.row(self.topics.subscription(id).row).topic;
+                worst = (format!("{}/{}", topic.channel().name(), self.topic_name(topic)), conflated);
+            }
+        }
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        (connection.noticed, connection.conflated) = (now, 0);
+        let reply = Reply::Slow {
+            topic: &worst.0,
+            conflated: worst.1,
+            queued_bytes: connection.outbox.queued_bytes(),
+            queue_age_ms: connection.outbox.facts_age(now).0 / 1_000_000,
+        };
+        let codec = dialect::TABLE[connection.dialect];
+        let frame =
+            self.pool.encode(now, FrameKind::Reply, Opcode::Text, |out| codec.reply(out, None, &reply));
+        connection.outbox.push_notice(frame, &mut self.pool);
+        self.list_dirty(slot);
+    }
+
+    /// Looks at every connection's deadlines.
+    pub(super) fn check_all(&mut self) {
+        for slot in 0..self.connections.len() as u32 {
+            self.check(slot);
+        }
+    }
+
+    fn check(&mut self, slot: u32) {
+        let now = self.now;
+        let heartbeat = Nanos::from_secs(self.options.heartbeat_s.clamp(1, 86_400) as i64);
+        let age_max = Nanos::from_millis(self.options.outbox_facts_age_ms_max as i64);
+        let Some(connection) = self.connection(slot) else { return };
+        match connection.phase {
+            Phase::Handshake if now >= connection.deadline => {
+                self.counters.refused_deadline += 1;
+                self.refuse(slot, &Refusal { status: 408, message: "the request did not arrive in time" });
+            }
+            Phase::Handshake => {}
+            Phase::Open => {
+                let silent = now - connection.heard;
+                if silent >= Nanos(heartbeat.0 * 2) {
+                    self.counters.idle_closed += 1;
+                    return self.close(slot, close::IDLE, "nothing received for two heartbeats", true);
+                }
+                if connection.outbox.facts_age(now) > age_max {
+                    return self.evict(slot, "facts waited too long for this client");
+                }
+                let behind = connection.blocked.is_some_and(|since| now - since > NOTICE_EVERY);
+                if behind && connection.conflated > 0 && now - connection.noticed >= NOTICE_EVERY {
+                    self.notice(slot);
+                }
+                let Some(connection) = self.connection(slot) else { return };
+                if now - connection.heard.max(connection.pinged) >= heartbeat {
+                    connection.pinged = now;
+                    let frame = self.pool.encode(now, FrameKind::Control, Opcode::Ping, |_| {});
+                    if let Some(connection) = self.connection(slot) {
+                        connection.outbox.push_control(frame);
+                    }
+                    self.list_dirty(slot);
+                }
+            }
+            Phase::Closing if now >= connection.deadline => {
+                let unsent = !connection.outbox.is_empty();
+                self.drop_connection(slot, unsent);
+            }
+            Phase::Closing => {}
+        }
+    }
+
+    /// Ends a connection now.
+    pub(super) fn drop_connection(&mut self, slot: u32, reset: bool) {
+        self.forget_wishes(slot);
+        let Some(mut connection) = self.connections.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        connection.outbox.clear(&mut self.pool);
+        // A socket that cannot be taken off the poll leaves it when it is closed.
+        let _ = self.registrar.deregister(&mut connection.stream);
+        if reset {
+            connection.stream.reset();
+        }
+        // A new connection in this slot may not be missing from a list because the old one is still on it.
+        self.reads.retain(|&listed| listed != slot);
+        self.dirty.retain(|&listed| listed != slot);
+        self.free_slots.push(slot);
+    }
+
+    /// Says goodbye to every client, after what is queued for it.
+    pub(super) fn close_all(&mut self) {
+        for slot in 0..self.connections.len() as u32 {
+            match self.connection(slot).map(|connection| connection.phase) {
+                Some(Phase::Open) => self.close(slot, close::GOING_AWAY, close::GOING_AWAY.name, false),
+                Some(Phase::Handshake) => {
+                    self.refuse(slot, &Refusal { status: 503, message: "the server is stopping" });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn drop_all(&mut self) {
+        for slot in 0..self.connections.len() as u32 {
+            self.drop_connection(slot, true);
+        }
+    }
+}
