@@ -79,7 +79,18 @@ impl Facts {
                 (EventKind::BarClosed, None) => assert_eq!(event.rev, 0),
                 (EventKind::BarRevised, Some((rev, _))) => assert_eq!(event.rev, rev + 1),
                 other => {
-                    for e in &self.0[&(symbol, level)] { eprintln!("L{level} {:?} seq {} rev {} start {} trades {} reason {:?} flags {:?}", e.kind(), e.sequence, e.rev, e.as_bar().start.0/1_000_000_000, e.as_bar().trades, e.reason(), e.flags); }
+                    for e in &self.0[&(symbol, level)] {
+                        eprintln!(
+                            "L{level} {:?} seq {} rev {} start {} trades {} reason {:?} flags {:?}",
+                            e.kind(),
+                            e.sequence,
+                            e.rev,
+                            e.as_bar().start.0 / 1_000_000_000,
+                            e.as_bar().trades,
+                            e.reason(),
+                            e.flags
+                        );
+                    }
                     panic!("{other:?} at revision {}", event.rev)
                 }
             }
@@ -275,7 +286,7 @@ fn a_live_shard_that_seals_and_forgets_publishes_no_wrong_bar() {
         let options = CandleOptions {
             late_tolerance: Nanos::from_secs(15),
             seal_after: Nanos::from_secs([0, 5, 60][seed as usize % 3]),
-            history_bytes_max: if small { 144 * 8 * 40 } else { 64 << 20 },
+            history_bytes_max: if small { 144 * 8 * 48 } else { 64 << 20 },
             trades_bytes_max: if small { 64 * 32 * 6 } else { 64 << 20 },
             open_bars_max: 4,
             joined_midway: false,

@@ -561,6 +561,7 @@ impl Candles {
     fn add_late(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
         let ts = sample.rank.ts_event;
         let clock = self.clock_of(symbol, when);
+        self.make_room();
         let refusal = if ts < clock.minus(self.options.late_tolerance) {
             Some(Refusal::TooLate)
         } else if self.is_sealed(symbol, ts) {
@@ -592,6 +593,11 @@ impl Candles {
         self.set_deadline(symbol);
         self.schedule(symbol, when.offset);
         Verdict::Accepted
+    }
+
+    /// Frees a chunk for every level first, so that nothing that a tick is about to revise is evicted halfway.
+    fn make_room(&mut self) {
+        while self.arena.spare_chunks() < self.specs.len() && self.evict_oldest() {}
     }
 
     /// Some closed bar that a tick at `ts` belongs to can no longer be revised.
@@ -795,6 +801,7 @@ impl Candles {
     fn expect_parent(&mut self, symbol: u32, level: usize, start: UnixNanos) {
         if level > 0 {
             let state = &mut self.symbols[symbol as usize];
+            debug_assert!(start >= state.levels[level].closed_to, "a closed interval closes once");
             state.idle_parents &= !(1 << level);
             let pending = &mut state.pending[level];
             *pending = start.min(*pending);
@@ -915,6 +922,7 @@ impl Candles {
             return Verdict::Refused(Refusal::UnknownTrade);
         };
         let ts = self.log.get(place).ts_event;
+        self.make_room();
         let from_trades = self.options.bars_from == BarsFrom::Trades;
         if from_trades && self.is_sealed(symbol, ts) {
             self.flag_refused(symbol, ts);

@@ -14,6 +14,7 @@ pub struct Arena<T, const N: usize> {
     links: Vec<Links>,
     chunks_max: usize,
     free: u32,
+    free_chunks: usize,
     oldest: u32,
     newest: u32,
 }
@@ -62,7 +63,15 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         // Places are numbered by u32 and the last number means none.
         let most = (NONE as usize - 1) / N;
         let chunks_max = (bytes_max / (size_of::<T>() * N)).clamp(2, most);
-        Self { slabs: Vec::new(), links: Vec::new(), chunks_max, free: NONE, oldest: NONE, newest: NONE }
+        Self {
+            slabs: Vec::new(),
+            links: Vec::new(),
+            chunks_max,
+            free: NONE,
+            free_chunks: 0,
+            oldest: NONE,
+            newest: NONE,
+        }
     }
 
     /// How many records fit at most.
@@ -78,6 +87,11 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     /// Whether the next chunk needs an eviction first.
     fn is_exhausted(&self) -> bool {
         self.free == NONE && self.links.len() >= self.chunks_max
+    }
+
+    /// How many chunks can be had without an eviction.
+    pub fn spare_chunks(&self) -> usize {
+        self.chunks_max - self.links.len() + self.free_chunks
     }
 
     /// Whether a push onto `list` needs [`Self::evict`] of the oldest chunk first.
@@ -130,6 +144,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         if self.free != NONE {
             let chunk = self.free;
             self.free = self.links[chunk as usize].next;
+            self.free_chunks -= 1;
             return Some(chunk);
         }
         if self.is_exhausted() {
@@ -167,6 +182,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         }
         self.links[chunk as usize].next = self.free;
         self.free = chunk;
+        self.free_chunks += 1;
         if next == NONE {
             *list = List::default();
         } else {
