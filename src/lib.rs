@@ -1,6 +1,20 @@
 //! tickwire turns market ticks into exact candles and serves them to WebSocket clients.
-#![deny(missing_docs)]
+//!
+//! ```text
+//! sockets, files ─► feed ──parse──► ingest ═ring═► shard ═ring═► gateway ──writev──► clients
+//!                                   stamp, route   candles       topics, outboxes
+//! ```
+//!
+//! The modules, in the order in which a tick meets them: [`feed`], [`ingest`], [`shard`], [`gateway`] (or [`collect`],
+//! which writes bars to a file). They share the records of [`model`] and stand on [`runtime`]; [`topology`] alone knows them all.
 
+pub mod collect;
+pub mod config;
+pub mod feed;
 pub mod gateway;
+pub mod ingest;
+pub mod latency;
 pub mod model;
 pub mod runtime;
+pub mod shard;
+pub mod topology;

@@ -396,8 +396,8 @@ impl Tick {
         self.flags & FLAG_CANCELLED != 0
     }
 
-    /// Marks the trade as taken back.
-    pub fn set_cancelled(&mut self) {
-        self.flags |= FLAG_CANCELLED;
+    /// Marks the trade as taken back, or not.
+    pub fn set_cancelled(&mut self, cancelled: bool) {
+        self.flags = (self.flags & !FLAG_CANCELLED) | if cancelled { FLAG_CANCELLED } else { 0 };
     }
 }

@@ -1,5 +1,7 @@
 //! Counting and timing without sharing: each stage owns its figures and hands them over in housekeeping.
 
+use std::borrow::Cow;
+
 use hdrhistogram::Histogram;
 
 use crate::model::{Nanos, UnixNanos};
@@ -54,7 +56,7 @@ pub struct Report {
     /// When.
     pub at: UnixNanos,
     /// Totals since start, and gauges.
-    pub counters: Vec<(&'static str, u64)>,
+    pub counters: Vec<(Cow<'static, str>, u64)>,
     /// What was recorded since the last report, ns.
     pub latencies: Vec<(&'static str, Histogram<u64>)>,
     /// Lines for the log: samples of what was rejected, at a bounded rate.
@@ -68,7 +70,7 @@ impl Report {
     }
 
     /// Adds a counter.
-    pub fn count(&mut self, name: &'static str, value: u64) {
-        self.counters.push((name, value));
+    pub fn count(&mut self, name: impl Into<Cow<'static, str>>, value: u64) {
+        self.counters.push((name.into(), value));
     }
 }

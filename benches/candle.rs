@@ -1,0 +1,183 @@
+//! Six timeframes over a thousand interleaved symbols, beside the crate `trade_aggregation` as its users would use it: a map of
+//! symbols and an aggregator per timeframe. Then what twelve timeframes cost over one, on dense and on real sparse ticks.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::io::Read as _;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tickwire::model::{Event, Nanos, Price, Size, SymbolId, Tick, Timeframes, TradeId, UnixNanos};
+use tickwire::shard::{CandleOptions, Candles, KeepTrades, Sink, When};
+use trade_aggregation::{
+    Aggregator, AlignedTimeRule, Candle, CandleComponent, CandleComponentUpdate, GenericAggregator,
+    MillisecondPeriod, ModularCandle, TimestampResolution, Trade,
+    candle_components::{Close, High, Low, NumTrades, Open, Volume, WeightedPrice},
+};
+
+const SYMBOLS: u32 = 1_000;
+const TICKS: usize = 2_000_000;
+const SIX: &str = "1s,1m,5m,15m,1h,1d";
+const TWELVE: &str = "1s,5s,10s,15s,30s,1m,5m,15m,30m,1h,4h,1d";
+const START_NS: i64 = 1_700_000_000_000_000_000;
+
+#[derive(Debug, Clone, Default, Candle)]
+struct PeerCandle {
+    open: Open,
+    high: High,
+    low: Low,
+    close: Close,
+    volume: Volume,
+    trades: NumTrades<u32>,
+    vwap: WeightedPrice,
+}
+
+type PeerAggregator = GenericAggregator<PeerCandle, AlignedTimeRule, Trade>;
+
+/// Closed bars are only counted: what happens to them next is the same for both.
+#[derive(Default)]
+struct Count(u64);
+
+impl Sink for Count {
+    fn fact(&mut self, _symbol: u32, event: &Event) {
+        self.0 += black_box(event).rev as u64 + 1;
+    }
+}
+
+/// A random walk over symbols in random order, 200,000 ticks a second, ids ascending per symbol.
+fn interleaved() -> Vec<Tick> {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut prices: Vec<i64> = (0..SYMBOLS).map(|s| 10_000_000_000 + i64::from(s) * 1_000_000_000).collect();
+    let tick = |i: usize| {
+        let symbol = (random() % u64::from(SYMBOLS)) as u32;
+        let price = &mut prices[symbol as usize];
+        *price = (*price + (random() % 21) as i64 * 1_000_000 - 10_000_000).max(1_000_000_000);
+        let at = UnixNanos(START_NS + i as i64 * 5_000);
+        let size = Size((random() % 1_000 + 1) * 100_000_000);
+        Tick::trade(SymbolId(symbol), at, at, Price(*price), size).with_id(TradeId::from_u64(i as u64))
+    };
+    (0..TICKS).map(tick).collect()
+}
+
+/// Every trade of IBM in the shipped cut, repeated on following days until there are enough.
+fn sparse() -> Vec<Tick> {
+    let mut text = String::new();
+    let file = std::fs::File::open("tests/data/equities-trades.csv.gz").expect("tests/data is shipped");
+    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).expect("a gzip of text");
+    let day: Vec<Tick> = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut fields = line.split(',');
+            let _symbol = fields.next().filter(|&symbol| symbol == "IBM")?;
+            let at = UnixNanos::from_millis(fields.next()?.parse().ok()?)?;
+            let (price, _) = Price::parse(fields.next()?.as_bytes()).ok()?;
+            let (size, _) = Size::parse(fields.next()?.as_bytes()).ok()?;
+            Some(Tick::trade(SymbolId(0), at, at, price, size))
+        })
+        .collect();
+    let days = 500_000 / day.len().max(1) + 1;
+    let later = |mut tick: Tick, n: i64| {
+        tick.ts_event += Nanos::from_secs(n * 86_400);
+        tick
+    };
+    (0..days as i64).flat_map(|n| day.iter().map(move |&tick| later(tick, n))).collect()
+}
+
+/// Off: nothing kept, bars sealed as they close. On: trades and closed bars kept, duplicates looked for.
+fn options(timeframes: &str, tracking: bool) -> CandleOptions {
+    let timeframes = Timeframes::parse(timeframes).expect("a constant");
+    let file = CandleOptions::file(timeframes);
+    if tracking {
+        CandleOptions {
+            late_tolerance: Nanos::from_secs(15),
+            seal_after: Nanos::from_secs(900),
+            keep_trades: KeepTrades::All,
+            history_bytes_max: 256 << 20,
+            trades_bytes_max: 256 << 20,
+            replayable: true,
+            ..file
+        }
+    } else {
+        CandleOptions {
+            late_tolerance: Nanos::ZERO,
+            seal_after: Nanos::ZERO,
+            keep_trades: KeepTrades::No,
+            history_bytes_max: 16 << 20,
+            ..file
+        }
+    }
+}
+
+fn ours(ticks: &[Tick], options: &CandleOptions) -> u64 {
+    let mut candles = Candles::new(options.clone());
+    let mut count = Count::default();
+    for tick in ticks {
+        let symbol = candles.local(tick.symbol);
+        let when = When { now: tick.ts_recv, offset: Nanos::ZERO };
+        black_box(candles.apply(symbol, tick, when, &mut count));
+    }
+    candles.close_all(&mut count);
+    count.0
+}
+
+fn peer(ticks: &[(u32, Trade)], periods_ms: &[u64]) -> u64 {
+    let mut symbols: HashMap<u32, Vec<PeerAggregator>> = HashMap::new();
+    let mut closed = 0;
+    for (symbol, trade) in ticks {
+        let aggregators =
+            symbols.entry(*symbol).or_insert_with(|| periods_ms.iter().map(|&ms| aggregator(ms)).collect());
+        for aggregator in aggregators {
+            if let Some(candle) = aggregator.update(trade) {
+                black_box(candle);
+                closed += 1;
+            }
+        }
+    }
+    closed
+}
+
+fn aggregator(ms: u64) -> PeerAggregator {
+    let period = MillisecondPeriod::from_non_zero(ms);
+    PeerAggregator::new(AlignedTimeRule::new(period, TimestampResolution::Nanosecond), false)
+}
+
+fn against_the_peer(c: &mut Criterion) {
+    let ticks = interleaved();
+    let trade = |tick: &Tick| Trade {
+        timestamp: tick.ts_event.0,
+        price: tick.price.0 as f64 / 1e9,
+        size: tick.size.0 as f64 / 1e8,
+    };
+    let trades: Vec<(u32, Trade)> = ticks.iter().map(|tick| (tick.symbol.0, trade(tick))).collect();
+    let periods_ms = [1_000, 60_000, 300_000, 900_000, 3_600_000, 86_400_000];
+    let mut group = c.benchmark_group("candle/6 timeframes x 1000 symbols");
+    group.throughput(Throughput::Elements(ticks.len() as u64)).sample_size(10);
+    group.bench_function("trade_aggregation", |b| b.iter(|| peer(&trades, &periods_ms)));
+    for (name, tracking) in [("tickwire, tracking off", false), ("tickwire, tracking on", true)] {
+        let options = options(SIX, tracking);
+        group.bench_function(name, |b| b.iter(|| ours(&ticks, &options)));
+    }
+    group.finish();
+}
+
+fn timeframes(c: &mut Criterion) {
+    for (name, ticks) in [("dense", interleaved()), ("sparse", sparse())] {
+        let mut group = c.benchmark_group(format!("candle/timeframes/{name}"));
+        group.throughput(Throughput::Elements(ticks.len() as u64)).sample_size(10);
+        for list in ["1s", TWELVE] {
+            let options = options(list, false);
+            let count = list.split(',').count();
+            group.bench_function(BenchmarkId::from_parameter(count), |b| b.iter(|| ours(&ticks, &options)));
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, against_the_peer, timeframes);
+criterion_main!(benches);

@@ -1,0 +1,153 @@
+//! Commands and flags. Exit codes: 0 well, 1 failed, 2 bad usage.
+
+mod bars;
+mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tickwire::config::{Config, ConfigError, Placement};
+use tickwire::feed::{self, DialectRow};
+use tickwire::model::Timeframes;
+use tickwire::shard::BarsFrom;
+
+/// Market ticks in, exact candles out over WebSocket, the latency of every step on record.
+#[derive(Parser)]
+#[command(version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve real trades of several symbols, replayed at their own pace in a loop
+    Demo(DemoArguments),
+    /// Run the engine
+    Serve(ServeArguments),
+    /// Parse and explain a configuration and its wiring; touch nothing
+    Check(CheckArguments),
+    /// Turn files into bars as fast as they go, one JSON object a line in order of symbol, timeframe and start
+    Bars(BarsArguments),
+}
+
+#[derive(Args)]
+struct DemoArguments {
+    /// Where clients connect
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Write every second's latencies to this file as an HdrHistogram interval log
+    #[arg(long, value_name = "FILE")]
+    latency_log: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct ServeArguments {
+    /// The configuration, TOML
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Where clients connect, over the file's gateway.listen
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Which stages share a core, over the file's cores.placement
+    #[arg(long)]
+    placement: Option<Placement>,
+    /// Write every second's latencies to this file as an HdrHistogram interval log
+    #[arg(long, value_name = "FILE")]
+    latency_log: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct CheckArguments {
+    /// The configuration, TOML
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct BarsArguments {
+    /// Files, read one after the other as one input; .gz is read as it is
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What the lines are: csv, massive or binance
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    format: &'static DialectRow,
+    /// Bar lengths, each a multiple of the shortest: whole s, m, h, or 1d
+    #[arg(long, value_name = "LIST", default_value = "1s,1m,5m,15m,1h,1d", value_parser = Timeframes::parse)]
+    timeframes: Timeframes,
+    /// Where the bars go [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Which prices make the bars: trades, bid, ask or mid
+    #[arg(long, value_name = "PRICES", default_value = "trades", value_parser = tickwire::config::parse_bars_from)]
+    bars_from: BarsFrom,
+    /// Refuse ticks for closed bars that are further than this behind their symbol's newest, in ms [default: none is too late]
+    #[arg(long, value_name = "MS")]
+    late_tolerance: Option<u32>,
+    /// How many shards own the symbols; the bars are the same for any number
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    shards: u16,
+    /// Slots of each ring; the bars are the same for any depth
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(128..=16_777_216))]
+    ring_depth: u32,
+    /// Which stages share a core; the bars are the same for any
+    #[arg(long, default_value = "auto")]
+    placement: Placement,
+    /// The most symbols; ticks of further ones are rejected and counted
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    symbols_max: u32,
+    /// Say nothing on standard error unless something is wrong
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn parse_format(text: &str) -> Result<&'static DialectRow, String> {
+    feed::find(text).ok_or_else(|| {
+        let known: Vec<_> =
+            feed::DIALECTS.iter().map(|row| format!("{} ({})", row.name, row.about)).collect();
+        format!("the formats are {}", known.join("; "))
+    })
+}
+
+/// Why a command failed: its text, and whether the usage was wrong.
+enum Failure {
+    Usage(String),
+    Run(String),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Runs what the command line asks for.
+pub fn run() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Demo(arguments) => serve::demo(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Check(arguments) => serve::check(&arguments),
+        Command::Bars(arguments) => bars::bars(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Run(message)) => {
+            eprintln!("tickwire: {message}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("tickwire: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn load(path: &std::path::Path) -> Result<Config, Failure> {
+    Ok(Config::load(path, environment)?)
+}

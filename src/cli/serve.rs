@@ -1,0 +1,185 @@
+//! `tickwire serve`, `demo` and `check`: an engine until it is told to end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tickwire::config::Config;
+use tickwire::feed::{self, INGEST_PATH, Origin, SourceOptions};
+use tickwire::ingest::Pace;
+use tickwire::latency::{IntervalLog, Totals, with_interval_log};
+use tickwire::runtime::Report;
+use tickwire::runtime::core::Stop;
+use tickwire::topology::{Engine, Outlet, Plan, available_processors};
+
+use super::{CheckArguments, DemoArguments, Failure, ServeArguments, environment, load};
+
+/// How soon a signal is noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The demo's recordings. They are in the binary, so that it needs no file beside it.
+const RECORDINGS: [(&str, &[u8]); 2] = [
+    ("equities.csv.gz", include_bytes!("../../tests/data/demo-equities.csv.gz")),
+    ("crypto.csv.gz", include_bytes!("../../tests/data/demo-crypto.csv.gz")),
+];
+
+pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    let config = load(&arguments.config)?;
+    println!("{} is well-formed.\n", arguments.config.display());
+    print!("{}", config.explain());
+    let plan = Plan::new(&config.layout, &available_processors());
+    print!("{}", plan.explain(&config.layout));
+    Ok(())
+}
+
+pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
+    let mut config = load(&arguments.config)?;
+    if let Some(listen) = arguments.listen {
+        config.gateway.listen = listen;
+    }
+    if let Some(placement) = arguments.placement {
+        config.layout.placement = placement;
+    }
+    let sources = config.sources.clone();
+    run(config, None, arguments.latency_log.as_deref(), |engine| {
+        for note in &engine.plan.notes {
+            eprintln!("tickwire: {note}");
+        }
+        if let Some(addr) = engine.gateway_addr {
+            eprintln!("tickwire: clients at ws://{addr}/v1/stream");
+        }
+        for (source, addr) in sources.iter().zip(&engine.source_addrs) {
+            match (&source.origin, addr) {
+                (Origin::Tcp(_), Some(addr)) => {
+                    eprintln!("tickwire: {} takes lines at tcp://{addr}", source.name)
+                }
+                (Origin::WebSocket(_), Some(addr)) => {
+                    eprintln!("tickwire: {} takes publishers at ws://{addr}{INGEST_PATH}", source.name);
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
+pub(super) fn demo(arguments: &DemoArguments) -> Result<(), Failure> {
+    let mut config = Config::from_environment(environment)?;
+    config.gateway.listen = arguments.listen;
+    let recordings =
+        Recordings::unpack().map_err(|error| Failure::Run(format!("cannot unpack the demo: {error}")))?;
+    let csv = feed::find("csv").ok_or_else(|| Failure::Run("the csv dialect is missing".to_owned()))?;
+    let source = |(path, (name, _)): (&PathBuf, &(&str, &[u8]))| {
+        SourceOptions::new(name.trim_end_matches(".csv.gz"), Origin::Files(vec![path.clone()]), csv)
+    };
+    config.sources = recordings.paths.iter().zip(&RECORDINGS).map(source).collect();
+    let pace = Pace { speed_num: 1, speed_den: 1, loop_forever: true, retime: true };
+    run(config, Some(pace), arguments.latency_log.as_deref(), |engine| {
+        let Some(addr) = engine.gateway_addr else { return };
+        println!(
+            "tickwire demo: real trades of SPY, BAC, AIG, IBM (2013-10-07) and BTCUSDT, ETHUSDT spot and perpetual (2024-08-08),\n\
+             replayed as if they happened now, at ws://{addr}/v1/stream. Ctrl-C ends it and prints the latencies.\n\n\
+             Try, in another terminal (pip install websockets):\n\n\
+             python3 -c 'import asyncio,websockets as w\n\
+             async def main():\n    \
+                 async with w.connect(\"ws://{addr}/v1/stream\") as s:\n        \
+                     await s.send(\"\"\"{{\"action\":\"subscribe\",\"channel\":\"bars\",\"symbols\":[\"SPY\",\"BTCUSDT\"],\"timeframes\":[\"1s\",\"1m\"]}}\"\"\")\n        \
+                     async for m in s: print(m)\n\
+             asyncio.run(main())'\n"
+        );
+    })
+}
+
+/// The demo's files, unpacked for as long as it runs.
+struct Recordings {
+    folder: PathBuf,
+    paths: Vec<PathBuf>,
+}
+
+impl Recordings {
+    fn unpack() -> std::io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("tickwire-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let mut recordings = Self { folder, paths: Vec::new() };
+        for (name, bytes) in RECORDINGS {
+            let path = recordings.folder.join(name);
+            std::fs::write(&path, bytes)?;
+            recordings.paths.push(path);
+        }
+        Ok(recordings)
+    }
+}
+
+impl Drop for Recordings {
+    fn drop(&mut self) {
+        // What cannot be removed is a few hundred KiB in the temporary folder.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs an engine until a signal or the end of its input, then prints its latencies.
+fn run(
+    config: Config,
+    pace: Option<Pace>,
+    latency_log: Option<&Path>,
+    greet: impl FnOnce(&Engine),
+) -> Result<(), Failure> {
+    let signalled = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&signalled))
+            .map_err(|error| Failure::Run(format!("cannot catch signal {signal}: {error}")))?;
+    }
+    let engine = Engine::new(config, Outlet::Gateway, pace, epoch())
+        .map_err(|error| Failure::Run(error.to_string()))?;
+    greet(&engine);
+    match latency_log {
+        None => supervise(engine, &signalled, None),
+        Some(path) => with_interval_log(path, |log| supervise(engine, &signalled, Some(log)))
+            .map_err(|error| Failure::Run(format!("cannot write {}: {error}", path.display())))?,
+    }
+}
+
+fn supervise(
+    engine: Engine,
+    signalled: &AtomicBool,
+    mut log: Option<&mut IntervalLog<'_>>,
+) -> Result<(), Failure> {
+    let Engine { cores, reports, troubles, .. } = engine;
+    let stop = Stop::default();
+    let threads = Engine::start(cores, &stop)
+        .map_err(|error| Failure::Run(format!("cannot start a thread: {error}")))?;
+    let mut totals = Totals::default();
+    let began = Instant::now();
+    let mut take = |report: &Report| {
+        totals.add(report);
+        report.notes.iter().for_each(|note| eprintln!("tickwire: {}: {note}", report.stage));
+        if let Some(log) = log.as_deref_mut() {
+            log.add(report);
+        }
+    };
+    while !threads.iter().all(|thread| thread.is_finished()) {
+        if let Ok(report) = reports.recv_timeout(LOOK_EVERY) {
+            take(&report);
+        }
+        if signalled.load(Ordering::Relaxed) && !stop.requested() {
+            stop.request();
+        }
+    }
+    let mut failures = troubles.list();
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failures.push(format!("a core failed: {error}")),
+            Err(_) => failures.push("a core panicked; its message is above".to_owned()),
+        }
+    }
+    reports.try_iter().for_each(|report| take(&report));
+    println!("\nran {:.1} s\n{}", began.elapsed().as_secs_f64(), totals.table());
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Run(failures.join("\n"))) }
+}
+
+/// A name for this run's sequences: they begin again with every start.
+fn epoch() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", since.as_micros(), std::process::id())
+}

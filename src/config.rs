@@ -1,0 +1,556 @@
+//! Settings: flags over environment over file over defaults, checked once; a `Config` that exists is a good one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::feed::{self, Origin, SourceOptions};
+use crate::gateway::GatewayOptions;
+use crate::model::{Nanos, Timeframe, Timeframes};
+use crate::shard::{BarClock, BarsFrom, CandleOptions};
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The most symbols; ticks of further ones are rejected. Each costs about 2 KiB per timeframe.
+    pub symbols_max: usize,
+    /// Rules of the bars.
+    pub candles: CandleOptions,
+    /// How far a feed's clock may be from ours and still be believed.
+    pub feed_offset_max: Nanos,
+    /// Where ticks come from.
+    pub sources: Vec<SourceOptions>,
+    /// End when every finite source has ended.
+    pub finish_at_end: bool,
+    /// The gateway.
+    pub gateway: GatewayOptions,
+    /// Cores and rings.
+    pub layout: Layout,
+}
+
+/// How stages are laid out on cores, and how deep the rings between them are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Which stages share a core.
+    pub placement: Placement,
+    /// How many shards own the symbols.
+    pub shards: usize,
+    /// Processors to pin to, in the order ingest, shards, gateway; empty: 0, 1, 2 …
+    pub processors: Vec<usize>,
+    /// Pin cores to processors at all.
+    pub pin: bool,
+    /// How long an idle core spins before it parks.
+    pub spin: Nanos,
+    /// Never park.
+    pub never_park: bool,
+    /// Ticks between an ingest and a shard.
+    pub ticks_depth: usize,
+    /// Events between a shard and a gateway.
+    pub events_depth: usize,
+    /// Interests between a gateway and a shard.
+    pub interests_depth: usize,
+    /// Facts that may wait beside a full ring before it is declared broken.
+    pub facts_waiting_max: usize,
+    /// How long they may.
+    pub facts_deadline: Nanos,
+}
+
+/// Which stages share a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// Dedicated where there are processors enough, else shared on two, else on one.
+    Auto,
+    /// A core for each stage.
+    Dedicated,
+    /// Ingest and shards on one core, the gateway on another.
+    Shared,
+    /// Everything on one core.
+    Single,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            placement: Placement::Auto,
+            shards: 1,
+            processors: Vec::new(),
+            pin: true,
+            spin: Nanos::from_micros(50),
+            never_park: false,
+            // 4 MiB: a burst of 65,536 ticks while a shard does something else for a few milliseconds.
+            ticks_depth: 65_536,
+            // 2 MiB; also the longest replay is half of it.
+            events_depth: 16_384,
+            interests_depth: 16_384,
+            facts_waiting_max: 65_536,
+            facts_deadline: Nanos::from_secs(1),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Not TOML, or a key or type that does not exist. The text shows line and column.
+    #[error("{path}: {message}")]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Line, column, and what would be right.
+        message: String,
+    },
+    /// A value that is well-formed and wrong.
+    #[error("{key}: {message}")]
+    Value {
+        /// The key, or the environment variable.
+        key: String,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+}
+
+fn wrong(key: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key: key.to_owned(), message: message.into() }
+}
+
+/// The file as written. Every key is optional; unknown ones are errors.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    symbols_max: Option<usize>,
+    finish_at_end: Option<bool>,
+    bars: BarsSection,
+    gateway: GatewaySection,
+    cores: CoresSection,
+    rings: RingsSection,
+    feed: Vec<FeedSection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BarsSection {
+    timeframes: Option<Vec<String>>,
+    from: Option<String>,
+    clock: Option<String>,
+    grace_ms: Option<i64>,
+    late_tolerance_ms: Option<i64>,
+    seal_after_s: Option<i64>,
+    feed_offset_max_ms: Option<i64>,
+    history_mib_max: Option<usize>,
+    trades_mib_max: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GatewaySection {
+    listen: Option<SocketAddr>,
+    connections_max: Option<usize>,
+    subscriptions_max: Option<usize>,
+    message_bytes_max: Option<usize>,
+    outbox_facts_bytes_max: Option<usize>,
+    outbox_facts_age_ms_max: Option<u64>,
+    handshake_ms_max: Option<u64>,
+    close_ms_max: Option<u64>,
+    heartbeat_s: Option<u64>,
+    send_buffer_bytes: Option<usize>,
+    requests_per_s_max: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CoresSection {
+    placement: Option<Placement>,
+    shards: Option<usize>,
+    processors: Option<Vec<usize>>,
+    pin: Option<bool>,
+    idle: Option<String>,
+    spin_us: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RingsSection {
+    ticks_depth: Option<usize>,
+    events_depth: Option<usize>,
+    interests_depth: Option<usize>,
+    facts_waiting_max: Option<usize>,
+    facts_deadline_ms: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeedSection {
+    name: Option<String>,
+    source: String,
+    format: String,
+    listen: Option<SocketAddr>,
+    files: Option<Vec<PathBuf>>,
+    line_bytes_max: Option<usize>,
+    connections_max: Option<usize>,
+}
+
+/// A setting that the environment may override: its variables, and how its text is put in place.
+struct Variable {
+    names: &'static [&'static str],
+    key: &'static str,
+    set: fn(&mut File, &str) -> Result<(), String>,
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<Option<T>, String> {
+    text.parse().map(Some).map_err(|_| format!("{text:?} is not a whole number in range"))
+}
+
+/// Every environment variable that is understood. The unprefixed ones are the names that earlier systems used.
+const VARIABLES: &[Variable] = &[
+    Variable {
+        names: &["TICKWIRE_LISTEN"],
+        key: "gateway.listen",
+        set: |file, text| {
+            let addr =
+                text.parse().map_err(|_| format!("{text:?} is not an address such as 127.0.0.1:8080"))?;
+            file.gateway.listen = Some(addr);
+            Ok(())
+        },
+    },
+    Variable {
+        names: &["TICKWIRE_TIMEFRAMES", "DEFAULT_TIMEFRAMES"],
+        key: "bars.timeframes",
+        set: |file, text| {
+            let list = text.trim_matches(['[', ']']).split(',');
+            file.bars.timeframes = Some(list.map(|t| t.trim_matches([' ', '"', '\'']).to_owned()).collect());
+            Ok(())
+        },
+    },
+    Variable {
+        names: &["TICKWIRE_CONNECTIONS_MAX", "MAX_WEBSOCKET_CONNECTIONS"],
+        key: "gateway.connections_max",
+        set: |file, text| number(text).map(|value| file.gateway.connections_max = value),
+    },
+    Variable {
+        names: &["TICKWIRE_SYMBOLS_MAX"],
+        key: "symbols_max",
+        set: |file, text| number(text).map(|value| file.symbols_max = value),
+    },
+    Variable {
+        names: &["TICKWIRE_SHARDS"],
+        key: "cores.shards",
+        set: |file, text| number(text).map(|value| file.cores.shards = value),
+    },
+    Variable {
+        names: &["TICKWIRE_HISTORY_MIB_MAX"],
+        key: "bars.history_mib_max",
+        set: |file, text| number(text).map(|value| file.bars.history_mib_max = value),
+    },
+    Variable {
+        names: &["TICKWIRE_TRADES_MIB_MAX"],
+        key: "bars.trades_mib_max",
+        set: |file, text| number(text).map(|value| file.bars.trades_mib_max = value),
+    },
+];
+
+impl Config {
+    /// Reads a file, lets the environment override it, and checks the whole.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: where, and what would be right.
+    pub fn load(path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let file = toml::from_str(&text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })?;
+        Self::check(file, environment)
+    }
+
+    /// The defaults with the environment's overrides, and no feed.
+    ///
+    /// # Errors
+    /// A variable whose value is wrong.
+    pub fn from_environment(environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::check(File::default(), environment)
+    }
+
+    fn check(mut file: File, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        for variable in VARIABLES {
+            let set = variable.names.iter().find_map(|&name| Some((name, environment(name)?)));
+            if let Some((name, text)) = set {
+                (variable.set)(&mut file, &text)
+                    .map_err(|message| wrong(&format!("{name} (for {})", variable.key), message))?;
+            }
+        }
+        let candles = file.bars.check()?;
+        let feed_offset_max = millis("bars.feed_offset_max_ms", file.bars.feed_offset_max_ms, 5_000)?;
+        let layout = check_layout(&file.cores, &file.rings)?;
+        let sources =
+            file.feed.iter().enumerate().map(|(n, feed)| feed.check(n)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            symbols_max: range("symbols_max", file.symbols_max, 65_536, 1, 16_777_216)?,
+            candles,
+            feed_offset_max,
+            finish_at_end: file.finish_at_end.unwrap_or(false),
+            sources,
+            gateway: file.gateway.check()?,
+            layout,
+        })
+    }
+
+    /// Says in plain words what it means: one line a setting that matters.
+    pub fn explain(&self) -> String {
+        use std::fmt::Write as _;
+        let mut out = String::new();
+        let candles = &self.candles;
+        let ms = |span: Nanos| {
+            if span == Nanos::MAX { "never".to_owned() } else { format!("{} ms", span.0 / 1_000_000) }
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "bars      {} from {:?}, closed by the {:?} clock",
+            candles.timeframes, candles.bars_from, candles.clock
+        );
+        let _ = writeln!(
+            out,
+            "          grace {}, late ticks accepted up to {}, revisable for {}",
+            ms(candles.grace),
+            ms(candles.late_tolerance),
+            ms(candles.seal_after)
+        );
+        let _ = writeln!(
+            out,
+            "memory    {} symbols; {} MiB of bars and {} MiB of trades, over all shards",
+            self.symbols_max,
+            candles.history_bytes_max >> 20,
+            candles.trades_bytes_max >> 20
+        );
+        let _ = writeln!(
+            out,
+            "gateway   ws://{}/v1/stream, at most {} connections",
+            self.gateway.listen, self.gateway.connections_max
+        );
+        for source in &self.sources {
+            let _ = writeln!(
+                out,
+                "feed      {}: {} as {}",
+                source.name,
+                describe(&source.origin),
+                source.dialect.name
+            );
+        }
+        if self.sources.is_empty() {
+            let _ = writeln!(out, "feed      none: nothing will ever arrive; add a [[feed]] section");
+        }
+        out
+    }
+}
+
+fn describe(origin: &Origin) -> String {
+    match origin {
+        Origin::Files(paths) => {
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        }
+        Origin::Stdin => "standard input".to_owned(),
+        Origin::Tcp(addr) => format!("lines over tcp://{addr}"),
+        Origin::WebSocket(addr) => format!("publishers at ws://{addr}{}", feed::INGEST_PATH),
+    }
+}
+
+fn range(
+    key: &str,
+    value: Option<usize>,
+    default: usize,
+    least: usize,
+    most: usize,
+) -> Result<usize, ConfigError> {
+    match value.unwrap_or(default) {
+        value if (least..=most).contains(&value) => Ok(value),
+        value => Err(wrong(key, format!("{value} is not between {least} and {most}"))),
+    }
+}
+
+fn millis(key: &str, value: Option<i64>, default: i64) -> Result<Nanos, ConfigError> {
+    match value.unwrap_or(default) {
+        ms if (0..=86_400_000).contains(&ms) => Ok(Nanos::from_millis(ms)),
+        ms => Err(wrong(key, format!("{ms} ms is not between 0 and a day"))),
+    }
+}
+
+impl BarsSection {
+    fn check(&self) -> Result<CandleOptions, ConfigError> {
+        let default = ["1s", "1m", "5m", "15m", "1h", "1d"].map(str::to_owned).to_vec();
+        let labels = self.timeframes.as_ref().unwrap_or(&default);
+        let list = labels.iter().map(|label| label.parse::<Timeframe>()).collect::<Result<Vec<_>, _>>();
+        let timeframes = list
+            .and_then(|list| Timeframes::new(&list))
+            .map_err(|error| wrong("bars.timeframes", error.to_string()))?;
+        let live = CandleOptions::live(timeframes);
+        let bars_from = match self.from.as_deref() {
+            None => live.bars_from,
+            Some(text) => parse_bars_from(text).map_err(|message| wrong("bars.from", message))?,
+        };
+        let clock = match self.clock.as_deref() {
+            None | Some("live") => BarClock::Live,
+            Some("event") => BarClock::Event,
+            Some(other) => {
+                return Err(wrong("bars.clock", format!("{other:?} is neither \"live\" nor \"event\"")));
+            }
+        };
+        let mib = |key, value, default| Ok(range(key, value, default, 1, 1 << 20)? << 20);
+        Ok(CandleOptions {
+            bars_from,
+            clock,
+            grace: millis("bars.grace_ms", self.grace_ms, 250)?,
+            late_tolerance: millis("bars.late_tolerance_ms", self.late_tolerance_ms, 15_000)?,
+            seal_after: millis(
+                "bars.seal_after_s",
+                self.seal_after_s.map(|s| s.saturating_mul(1_000)),
+                900_000,
+            )?,
+            history_bytes_max: mib("bars.history_mib_max", self.history_mib_max, 256)?,
+            trades_bytes_max: mib("bars.trades_mib_max", self.trades_mib_max, 256)?,
+            ..live
+        })
+    }
+}
+
+/// Reads `trades`, `bid`, `ask` or `mid`.
+///
+/// # Errors
+/// A sentence that lists them.
+pub fn parse_bars_from(text: &str) -> Result<BarsFrom, String> {
+    Ok(match text {
+        "trades" => BarsFrom::Trades,
+        "bid" => BarsFrom::Bid,
+        "ask" => BarsFrom::Ask,
+        "mid" => BarsFrom::Mid,
+        other => return Err(format!("{other:?} is none of trades, bid, ask, mid")),
+    })
+}
+
+impl GatewaySection {
+    fn check(&self) -> Result<GatewayOptions, ConfigError> {
+        let default = GatewayOptions::default();
+        let range = |key, value, default, least| range(key, value, default, least, 1 << 30);
+        Ok(GatewayOptions {
+            listen: self.listen.unwrap_or(default.listen),
+            connections_max: range(
+                "gateway.connections_max",
+                self.connections_max,
+                default.connections_max,
+                1,
+            )?,
+            subscriptions_max: range(
+                "gateway.subscriptions_max",
+                self.subscriptions_max,
+                default.subscriptions_max,
+                1,
+            )?,
+            message_bytes_max: range(
+                "gateway.message_bytes_max",
+                self.message_bytes_max,
+                default.message_bytes_max,
+                125,
+            )?,
+            outbox_facts_bytes_max: range(
+                "gateway.outbox_facts_bytes_max",
+                self.outbox_facts_bytes_max,
+                default.outbox_facts_bytes_max,
+                4_096,
+            )?,
+            outbox_facts_age_ms_max: self
+                .outbox_facts_age_ms_max
+                .unwrap_or(default.outbox_facts_age_ms_max)
+                .max(1),
+            handshake_ms_max: self.handshake_ms_max.unwrap_or(default.handshake_ms_max).max(1),
+            close_ms_max: self.close_ms_max.unwrap_or(default.close_ms_max).max(1),
+            heartbeat_s: self.heartbeat_s.unwrap_or(default.heartbeat_s).max(1),
+            send_buffer_bytes: range(
+                "gateway.send_buffer_bytes",
+                self.send_buffer_bytes,
+                default.send_buffer_bytes,
+                4_096,
+            )?,
+            requests_per_s_max: self.requests_per_s_max.unwrap_or(default.requests_per_s_max).max(1),
+            ..default
+        })
+    }
+}
+
+fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, ConfigError> {
+    let default = Layout::default();
+    let never_park = match cores.idle.as_deref() {
+        None | Some("park") => false,
+        Some("spin") => true,
+        Some(other) => {
+            return Err(wrong("cores.idle", format!("{other:?} is neither \"park\" nor \"spin\"")));
+        }
+    };
+    let spin_us = cores.spin_us.unwrap_or(default.spin.0 / 1_000);
+    if !(0..=1_000_000).contains(&spin_us) {
+        return Err(wrong("cores.spin_us", format!("{spin_us} is not between 0 and 1,000,000")));
+    }
+    let depth = |key, value, default| range(key, value, default, 2, 1 << 24);
+    Ok(Layout {
+        placement: cores.placement.unwrap_or(default.placement),
+        shards: range("cores.shards", cores.shards, default.shards, 1, 256)?,
+        processors: cores.processors.clone().unwrap_or_default(),
+        pin: cores.pin.unwrap_or(default.pin),
+        spin: Nanos::from_micros(spin_us),
+        never_park,
+        ticks_depth: depth("rings.ticks_depth", rings.ticks_depth, default.ticks_depth)?,
+        // An answer of a few events must fit into half of it.
+        events_depth: range("rings.events_depth", rings.events_depth, default.events_depth, 128, 1 << 24)?,
+        interests_depth: depth("rings.interests_depth", rings.interests_depth, default.interests_depth)?,
+        facts_waiting_max: range(
+            "rings.facts_waiting_max",
+            rings.facts_waiting_max,
+            default.facts_waiting_max,
+            0,
+            1 << 24,
+        )?,
+        facts_deadline: millis("rings.facts_deadline_ms", rings.facts_deadline_ms, 1_000)?,
+    })
+}
+
+impl FeedSection {
+    fn check(&self, n: usize) -> Result<SourceOptions, ConfigError> {
+        let key = |field: &str| format!("feed[{n}].{field}");
+        let listen = || {
+            self.listen.ok_or_else(|| wrong(&key("listen"), "missing: say where, such as \"127.0.0.1:9001\""))
+        };
+        let origin = match self.source.as_str() {
+            "files" => match &self.files {
+                Some(files) if !files.is_empty() => Origin::Files(files.clone()),
+                _ => return Err(wrong(&key("files"), "missing: name at least one file")),
+            },
+            "stdin" => Origin::Stdin,
+            "tcp" => Origin::Tcp(listen()?),
+            "websocket" => Origin::WebSocket(listen()?),
+            other => {
+                return Err(wrong(
+                    &key("source"),
+                    format!("{other:?} is none of files, stdin, tcp, websocket"),
+                ));
+            }
+        };
+        let dialect = feed::find(&self.format).ok_or_else(|| {
+            let known: Vec<_> = feed::DIALECTS.iter().map(|row| row.name).collect();
+            wrong(&key("format"), format!("{:?} is none of {}", self.format, known.join(", ")))
+        })?;
+        let name = self.name.clone().unwrap_or_else(|| format!("feed-{n}"));
+        let mut source = SourceOptions::new(&name, origin, dialect);
+        source.line_bytes_max =
+            range(&key("line_bytes_max"), self.line_bytes_max, source.line_bytes_max, 64, 1 << 30)?;
+        source.connections_max =
+            range(&key("connections_max"), self.connections_max, source.connections_max, 1, 1 << 16)?;
+        Ok(source)
+    }
+}

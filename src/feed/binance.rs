@@ -1,0 +1,257 @@
+//! Binance, spot and USD-M futures: one JSON object a message, combined (`{"stream","data"}`) or raw, an optional receive
+//! time in ns and a space before it. `trade`, `aggTrade` and `bookTicker` become ticks.
+//!
+//! Field names: <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>. Times are in ms. A trade's id is
+//! its sequence too. Spot's `bookTicker` names no event and no time: its time is that of receipt. Condition codes are
+//! this engine's own: [`CONDITION_NOT_MARKET`] and [`CONDITION_AGGREGATE`].
+
+use crate::model::{Price, Size, Tick, TradeId, UnixNanos};
+
+use super::dialect::Dialect;
+use super::field::{AHEAD_MAX, Context, EARLIEST, Number, notional};
+use super::json::{Fault, Field, Json, Scalar, Value, required};
+use super::reject::Reason;
+
+/// Condition code of a trade whose type `X` is not `MARKET`: insurance fund, liquidation and the like.
+pub const CONDITION_NOT_MARKET: u8 = 1;
+/// Condition code of an `aggTrade`: it repeats trades that `trade` reports one by one.
+pub const CONDITION_AGGREGATE: u8 = 2;
+
+/// The dialect.
+#[derive(Default)]
+pub struct Binance {
+    json: Json,
+}
+
+impl Dialect for Binance {
+    fn parse(&mut self, line: &mut [u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) {
+        let (stamp, body_at) = match receive_time(line, cx) {
+            Ok(read) => read,
+            Err(reason) => {
+                cx.tallies.record();
+                cx.tallies.reject(reason, line, cx.now);
+                return;
+            }
+        };
+        let received = match stamp {
+            Some(at) if cx.recorded => at,
+            _ => cx.now,
+        };
+        self.json.read(&mut line[body_at..], cx, &mut |value, cx| message(value, received, cx, out));
+    }
+}
+
+/// The time before the message, if there is one, and where the message begins.
+fn receive_time(line: &[u8], cx: &Context<'_>) -> Result<(Option<UnixNanos>, usize), Reason> {
+    let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits == 0 || line.get(digits) != Some(&b' ') {
+        return Ok((None, 0));
+    }
+    if digits > 19 {
+        return Err(Reason::TimeRange);
+    }
+    let value =
+        line[..digits].iter().fold(0u64, |n, &b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')));
+    let at = UnixNanos(i64::try_from(value).map_err(|_| Reason::TimeRange)?);
+    if at < EARLIEST {
+        return Err(Reason::TimeRange);
+    }
+    if at > cx.now + AHEAD_MAX {
+        return Err(Reason::TimeFuture);
+    }
+    Ok((Some(at), digits + 1))
+}
+
+#[derive(Default)]
+struct Fields<'t, 'i> {
+    stream: Field<'i>,
+    data: Option<Value<'t, 'i>>,
+    e: Field<'i>,
+    s: Field<'i>,
+    id: Field<'i>,
+    aggregate_id: Field<'i>,
+    ask: Field<'i>,
+    p: Field<'i>,
+    q: Field<'i>,
+    t: Field<'i>,
+    event_time: Field<'i>,
+    x: Field<'i>,
+    u: Field<'i>,
+    b: Field<'i>,
+    bid_size: Field<'i>,
+    ask_size: Field<'i>,
+    /// It answers a request rather than telling of the market.
+    answer: bool,
+}
+
+impl<'t, 'i> Fields<'t, 'i> {
+    fn of(value: Value<'t, 'i>) -> Option<Self> {
+        let mut f = Self::default();
+        let is_object = value.fields(|key, value| {
+            let slot = match key {
+                "stream" => &mut f.stream,
+                "e" => &mut f.e,
+                "s" => &mut f.s,
+                "t" => &mut f.id,
+                // `a` is the ask of a bookTicker and the id of an aggTrade.
+                "a" => {
+                    f.aggregate_id = value.field();
+                    &mut f.ask
+                }
+                "p" => &mut f.p,
+                "q" => &mut f.q,
+                "T" => &mut f.t,
+                "E" => &mut f.event_time,
+                "X" => &mut f.x,
+                "u" => &mut f.u,
+                "b" => &mut f.b,
+                "B" => &mut f.bid_size,
+                "A" => &mut f.ask_size,
+                "data" => {
+                    f.data = Some(value);
+                    return;
+                }
+                "result" | "error" => {
+                    f.answer = true;
+                    return;
+                }
+                _ => return,
+            };
+            *slot = value.field();
+        });
+        is_object.then_some(f)
+    }
+}
+
+/// One record: a combined message hands on what it wraps. A list in `data` is a record for each of its elements.
+fn message(value: Value<'_, '_>, received: UnixNanos, cx: &mut Context<'_>, out: &mut Vec<Tick>) {
+    let Some(f) = Fields::of(value) else {
+        return settle(Err((Reason::WrongType, value.scalar())), cx, out);
+    };
+    let Some(data) = f.data else {
+        return settle(event(&f, None, received, cx), cx, out);
+    };
+    let stream = match f.stream {
+        Some(Scalar::Text(name)) => Some(name),
+        _ => None,
+    };
+    let mut one = |data: Value<'_, '_>, cx: &mut Context<'_>| match Fields::of(data) {
+        Some(f) => settle(event(&f, stream, received, cx), cx, out),
+        None => settle(Err((Reason::WrongType, data.scalar())), cx, out),
+    };
+    let mut n = 0;
+    let is_list = data.elements(|element| {
+        // The message itself was counted as the first.
+        if n > 0 {
+            cx.tallies.record();
+        }
+        n += 1;
+        one(element, cx);
+    });
+    if !is_list {
+        one(data, cx);
+    } else if n == 0 {
+        cx.tallies.skip("empty");
+    }
+}
+
+fn settle(verdict: Result<Option<Tick>, Fault<'_>>, cx: &mut Context<'_>, out: &mut Vec<Tick>) {
+    match verdict {
+        Ok(Some(tick)) => {
+            cx.tallies.accept(&tick);
+            out.push(tick);
+        }
+        Ok(None) => {}
+        Err((reason, what)) => cx.tallies.reject(reason, what.show().as_bytes(), cx.now),
+    }
+}
+
+/// One event: a tick, or `None` where its type was skipped.
+fn event<'i>(
+    f: &Fields<'_, 'i>,
+    stream: Option<&str>,
+    received: UnixNanos,
+    cx: &mut Context<'_>,
+) -> Result<Option<Tick>, Fault<'i>> {
+    let Some(e) = f.e else {
+        if f.u.is_some() && f.b.is_some() && f.ask.is_some() {
+            return book_ticker(f, received, cx).map(Some);
+        }
+        if f.answer {
+            cx.tallies.skip("answer");
+            return Ok(None);
+        }
+        // Spot's partial books carry no type; the stream's name does: `btcusdt@depth20@100ms`.
+        let kind = stream.and_then(|name| name.split('@').nth(1));
+        let kind = kind.filter(|kind| *kind != "bookTicker");
+        let Some(kind) = kind else { return Err((Reason::MissingField, Scalar::Text("e"))) };
+        cx.tallies.skip(kind);
+        return Ok(None);
+    };
+    match e.text()? {
+        "trade" => trade(f, f.id, "t", 0, received, cx).map(Some),
+        "aggTrade" => trade(f, f.aggregate_id, "a", CONDITION_AGGREGATE, received, cx).map(Some),
+        "bookTicker" => book_ticker(f, received, cx).map(Some),
+        other => {
+            cx.tallies.skip(other);
+            Ok(None)
+        }
+    }
+}
+
+fn trade<'i>(
+    f: &Fields<'_, 'i>,
+    id: Field<'i>,
+    id_name: &'static str,
+    condition: u8,
+    received: UnixNanos,
+    cx: &mut Context<'_>,
+) -> Result<Tick, Fault<'i>> {
+    let name = required(f.s, "s")?.text()?;
+    let p = required(f.p, "p")?;
+    let price = cx.price(Number::Text(p.text()?.as_bytes())).map_err(|reason| (reason, p))?;
+    let q = required(f.q, "q")?;
+    let size = cx.size(Number::Text(q.text()?.as_bytes())).map_err(|reason| (reason, q))?;
+    notional(price, size).map_err(|reason| (reason, p))?;
+    let t = f.t.ok_or((Reason::TimeMissing, Scalar::Text("T")))?;
+    let at = cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?;
+    let id = required(id, id_name)?.int::<u64>()?;
+    let market = match f.x {
+        Some(x) => x.text()? == "MARKET",
+        None => true,
+    };
+    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let mut tick =
+        Tick::trade(symbol, at, received, price, size).with_id(TradeId::from_u64(id)).with_sequence(id);
+    tick.source = cx.source;
+    tick.conditions = match (market, condition) {
+        (true, code) => [code, 0, 0, 0],
+        (false, code) => [CONDITION_NOT_MARKET, code, 0, 0],
+    };
+    Ok(tick)
+}
+
+fn book_ticker<'i>(f: &Fields<'_, 'i>, received: UnixNanos, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>> {
+    let name = required(f.s, "s")?.text()?;
+    let mut side =
+        |price: Field<'i>, price_name, size: Field<'i>, size_name| -> Result<(Price, Size), Fault<'i>> {
+            let p = required(price, price_name)?;
+            let price = cx.side_price(Number::Text(p.text()?.as_bytes())).map_err(|reason| (reason, p))?;
+            let s = required(size, size_name)?;
+            let size = cx.size(Number::Text(s.text()?.as_bytes())).map_err(|reason| (reason, s))?;
+            Ok((price, size))
+        };
+    let bid = side(f.b, "b", f.bid_size, "B")?;
+    let ask = side(f.ask, "a", f.ask_size, "A")?;
+    if bid.0 == Price(0) && ask.0 == Price(0) {
+        return Err((Reason::PriceZero, f.b.unwrap_or(Scalar::Null)));
+    }
+    let at = match f.t.or(f.event_time) {
+        Some(t) => cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?,
+        None => received,
+    };
+    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let mut tick = Tick::quote(symbol, at, received, bid, ask);
+    tick.source = cx.source;
+    Ok(tick)
+}

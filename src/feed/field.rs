@@ -1,0 +1,134 @@
+//! What a field must be to become part of a tick. Numbers mean their decimal text; nothing is rounded unseen.
+
+use crate::model::decimal::NumberError;
+use crate::model::{NOTIONAL_MAX, Nanos, Price, Size, SymbolCache, SymbolError, SymbolId, UnixNanos};
+
+use super::reject::{Reason, Tallies};
+
+/// 2000-01-01T00:00:00Z: no feed is older.
+pub const EARLIEST: UnixNanos = UnixNanos(946_684_800_000_000_000);
+/// How far ahead of our clock a tick may be.
+pub const AHEAD_MAX: Nanos = Nanos::from_secs(3600);
+
+/// What a dialect needs to know of the moment and the place, and where it counts.
+pub struct Context<'a> {
+    /// Our time of the read.
+    pub now: UnixNanos,
+    /// Which source of this process.
+    pub source: u8,
+    /// A recorded receive time, where the dialect has one, is the tick's: files. Live ticks are received now.
+    pub recorded: bool,
+    /// Names to numbers.
+    pub symbols: &'a mut SymbolCache,
+    /// The source's ledger.
+    pub tallies: &'a mut Tallies,
+}
+
+impl Context<'_> {
+    /// Interns a name. Ask it last: what is rejected for another reason must not fill the table.
+    #[inline]
+    pub fn symbol(&mut self, name: &[u8]) -> Result<SymbolId, Reason> {
+        self.symbols.intern(name).map_err(|error| match error {
+            SymbolError::Empty => Reason::SymbolEmpty,
+            SymbolError::TooLong => Reason::SymbolTooLong,
+            SymbolError::Unprintable => Reason::SymbolUnprintable,
+            SymbolError::TableFull => Reason::SymbolsMax,
+        })
+    }
+
+    /// A time within what a feed may say now.
+    #[inline]
+    pub fn time(&self, at: UnixNanos) -> Result<UnixNanos, Reason> {
+        if at < EARLIEST {
+            Err(Reason::TimeRange)
+        } else if at > self.now + AHEAD_MAX {
+            Err(Reason::TimeFuture)
+        } else {
+            Ok(at)
+        }
+    }
+
+    /// A time in whole milliseconds.
+    #[inline]
+    pub fn time_ms(&self, ms: i64) -> Result<UnixNanos, Reason> {
+        match UnixNanos::from_millis(ms) {
+            Some(at) => self.time(at),
+            None => Err(if ms < 0 { Reason::TimeRange } else { Reason::TimeFuture }),
+        }
+    }
+
+    /// The price of a trade: above zero.
+    #[inline]
+    pub fn price(&mut self, number: Number<'_>) -> Result<Price, Reason> {
+        match self.side_price(number)? {
+            Price(0) => Err(Reason::PriceZero),
+            price => Ok(price),
+        }
+    }
+
+    /// The price of a quote's side: zero where the side is absent.
+    #[inline]
+    pub fn side_price(&mut self, number: Number<'_>) -> Result<Price, Reason> {
+        let read = match number {
+            Number::Text(text) => Price::parse(text),
+            Number::Int(value) => Price::from_int(value),
+            Number::Float(value) => Price::from_f64(value),
+        };
+        match read {
+            Ok((price, _)) if price.0 < 0 => Err(Reason::PriceNegative),
+            Ok((price, rounded)) => {
+                self.tallies.rounded += u64::from(rounded);
+                Ok(price)
+            }
+            Err(NumberError::Malformed) => Err(Reason::BadNumber),
+            Err(NumberError::OutOfRange) if number.is_negative() => Err(Reason::PriceNegative),
+            Err(NumberError::OutOfRange) => Err(Reason::PriceRange),
+        }
+    }
+
+    /// A size; zero is a trade without volume.
+    #[inline]
+    pub fn size(&mut self, number: Number<'_>) -> Result<Size, Reason> {
+        let read = match number {
+            Number::Text(text) => Size::parse(text),
+            Number::Int(value) => Size::from_int(value),
+            Number::Float(value) => Size::from_f64(value),
+        };
+        match read {
+            Ok((size, rounded)) => {
+                self.tallies.rounded += u64::from(rounded);
+                Ok(size)
+            }
+            Err(NumberError::Malformed) => Err(Reason::BadNumber),
+            Err(NumberError::OutOfRange) if number.is_negative() => Err(Reason::SizeNegative),
+            Err(NumberError::OutOfRange) => Err(Reason::SizeRange),
+        }
+    }
+}
+
+/// A number as a feed writes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number<'a> {
+    /// Decimal text.
+    Text(&'a [u8]),
+    /// A JSON integer.
+    Int(i128),
+    /// A JSON number that came as `f64`.
+    Float(f64),
+}
+
+impl Number<'_> {
+    fn is_negative(self) -> bool {
+        match self {
+            Number::Text(text) => text.first() == Some(&b'-'),
+            Number::Int(value) => value < 0,
+            Number::Float(value) => value < 0.0,
+        }
+    }
+}
+
+/// Price times size within what sums of bars can hold.
+#[inline]
+pub fn notional(price: Price, size: Size) -> Result<(), Reason> {
+    if price.times(size).0 > NOTIONAL_MAX { Err(Reason::NotionalRange) } else { Ok(()) }
+}

@@ -1,0 +1,22 @@
+//! Where ticks come from: dialects, which turn bytes into ticks and do no I/O, and the sources that bring the bytes.
+
+pub mod binance;
+pub mod csv;
+pub mod dialect;
+pub mod field;
+pub mod file;
+pub mod json;
+pub mod lines;
+pub mod massive;
+pub mod pipe;
+pub mod reject;
+pub mod source;
+pub mod tcp;
+pub mod websocket;
+
+pub use dialect::{DIALECTS, Dialect, DialectRow, find, parse_all};
+pub use field::Context;
+pub use file::Progress;
+pub use lines::{Line, Lines};
+pub use reject::{Reason, Tallies};
+pub use source::{INGEST_PATH, Origin, SourceError, SourceOptions};

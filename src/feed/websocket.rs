@@ -1,0 +1,229 @@
+//! A publisher's WebSocket connection: each text or binary message holds lines.
+
+use std::io::{ErrorKind, Read, Write};
+
+use tungstenite::error::CapacityError;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Error, Message};
+
+use crate::model::{Tick, UnixNanos};
+use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, read_upgrade};
+
+use super::dialect::{Dialect, DialectRow, parse_line};
+use super::field::Context;
+use super::lines::Line;
+use super::reject::Reason;
+use super::source::INGEST_PATH;
+use super::tcp::After;
+
+/// How much tungstenite reads at once.
+const READ_BYTES: usize = 64 * 1024;
+
+enum Phase {
+    /// The request so far.
+    Handshake(Vec<u8>),
+    Open(Box<WebSocketContext>),
+    /// Our last words are said; what still comes is dropped unread until the peer ends, so that no reset eats them.
+    Closing,
+}
+
+/// The receiving end of one connection.
+pub struct MessageConnection {
+    phase: Phase,
+    /// Of an HTTP answer, what the socket did not take yet.
+    unsent: Vec<u8>,
+    dialect: Box<dyn Dialect>,
+    scratch: Vec<u8>,
+    message_bytes_max: usize,
+    /// When the current phase is given up, if it is.
+    pub deadline: Option<UnixNanos>,
+}
+
+impl MessageConnection {
+    /// For a fresh connection, whose handshake must be done by `deadline`.
+    pub fn new(row: &DialectRow, message_bytes_max: usize, deadline: UnixNanos) -> Self {
+        Self {
+            phase: Phase::Handshake(Vec::new()),
+            unsent: Vec::new(),
+            dialect: (row.open)(),
+            scratch: Vec::new(),
+            message_bytes_max,
+            deadline: Some(deadline),
+        }
+    }
+
+    /// Reads and parses one message, or moves the handshake on. `give_up` is when a close begun now is.
+    pub fn read(
+        &mut self,
+        io: &mut (impl Read + Write),
+        give_up: UnixNanos,
+        cx: &mut Context<'_>,
+        out: &mut Vec<Tick>,
+    ) -> After {
+        if !self.send_unsent(io) {
+            return After::Ended;
+        }
+        if !self.unsent.is_empty() {
+            // The answer goes first; the edge of a writable socket brings us back.
+            return After::Drained;
+        }
+        match &mut self.phase {
+            Phase::Handshake(_) => self.handshake(io, give_up, cx),
+            Phase::Open(_) => self.message(io, give_up, cx, out),
+            Phase::Closing => {
+                let mut waste = [0; 4096];
+                match io.read(&mut waste) {
+                    Ok(0) => After::Ended,
+                    Ok(_) => After::More,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => After::Drained,
+                    Err(_) => After::Ended,
+                }
+            }
+        }
+    }
+
+    /// Tells the peer that the engine goes away.
+    pub fn go_away(&mut self, io: &mut (impl Read + Write)) {
+        if let Phase::Open(context) = &mut self.phase {
+            let frame = CloseFrame { code: CloseCode::Away, reason: "the engine stops".into() };
+            // A peer that is gone needs no word.
+            let _ = context.close(io, Some(frame));
+        }
+    }
+
+    fn handshake(&mut self, io: &mut (impl Read + Write), give_up: UnixNanos, cx: &mut Context<'_>) -> After {
+        let Phase::Handshake(head) = &mut self.phase else { return After::Ended };
+        let mut piece = [0; 2048];
+        match io.read(&mut piece) {
+            Ok(0) => return After::Ended,
+            Ok(n) => head.extend_from_slice(&piece[..n]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Drained,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return After::More,
+            Err(_) => return After::Ended,
+        }
+        let refusal = match read_upgrade(head) {
+            Ok(None) => return After::More,
+            Ok(Some(upgrade)) if upgrade.path == INGEST_PATH => {
+                let tail = head.split_off(upgrade.consumed.min(head.len()));
+                let config = WebSocketConfig::default()
+                    .read_buffer_size(READ_BYTES)
+                    // Only pongs and a close go out.
+                    .write_buffer_size(0)
+                    .max_write_buffer_size(REQUEST_BYTES_MAX)
+                    .max_message_size(Some(self.message_bytes_max))
+                    .max_frame_size(Some(self.message_bytes_max));
+                let context = WebSocketContext::from_partially_read(tail, Role::Server, Some(config));
+                self.phase = Phase::Open(Box::new(context));
+                self.unsent = upgrade.response;
+                self.deadline = None;
+                return if self.send_unsent(io) { After::More } else { After::Ended };
+            }
+            Ok(Some(_)) => Refusal { status: 404, message: "publishers connect to /ingest" },
+            Err(refusal) => refusal,
+        };
+        cx.tallies.faults += 1;
+        cx.tallies.note(cx.now, "handshake refused", refusal.message.as_bytes());
+        self.unsent = refusal.response();
+        self.phase = Phase::Closing;
+        self.deadline = Some(give_up);
+        if self.send_unsent(io) { After::More } else { After::Ended }
+    }
+
+    fn message(
+        &mut self,
+        io: &mut (impl Read + Write),
+        give_up: UnixNanos,
+        cx: &mut Context<'_>,
+        out: &mut Vec<Tick>,
+    ) -> After {
+        let Phase::Open(context) = &mut self.phase else { return After::Ended };
+        let (code, reason) = match context.read(io) {
+            Ok(Message::Text(text)) => {
+                self.lines(text.as_bytes(), cx, out);
+                return self.refused(io, give_up, cx);
+            }
+            Ok(Message::Binary(bytes)) => {
+                self.lines(&bytes, cx, out);
+                return self.refused(io, give_up, cx);
+            }
+            // tungstenite answers pings and closes itself; its next read sends the answer.
+            Ok(_) => return After::More,
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return After::Drained,
+            Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => return After::More,
+            Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Io(_)) => return After::Ended,
+            Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
+                cx.tallies.record();
+                cx.tallies.reject(Reason::LineTooLong, b"message", cx.now);
+                (CloseCode::Size, "message is longer than the limit")
+            }
+            Err(Error::Utf8(_)) => {
+                cx.tallies.record();
+                cx.tallies.reject(Reason::NotUtf8, b"message", cx.now);
+                (CloseCode::Invalid, "text is not UTF-8")
+            }
+            Err(error) => {
+                cx.tallies.faults += 1;
+                cx.tallies.note(cx.now, "protocol error", error.to_string().as_bytes());
+                (CloseCode::Protocol, "protocol error")
+            }
+        };
+        self.close(io, code, reason, give_up)
+    }
+
+    /// Closes where the dialect can read nothing that follows.
+    fn refused(&mut self, io: &mut (impl Read + Write), give_up: UnixNanos, cx: &mut Context<'_>) -> After {
+        match self.dialect.refusal() {
+            None => After::More,
+            Some(message) => {
+                cx.tallies.note(cx.now, "connection closed", message.as_bytes());
+                self.close(io, CloseCode::Policy, "the csv header cannot be used", give_up)
+            }
+        }
+    }
+
+    fn close(
+        &mut self,
+        io: &mut (impl Read + Write),
+        code: CloseCode,
+        reason: &'static str,
+        give_up: UnixNanos,
+    ) -> After {
+        if let Phase::Open(context) = &mut self.phase {
+            let sent = context.close(io, Some(CloseFrame { code, reason: reason.into() }));
+            if !matches!(sent, Ok(()) | Err(Error::ConnectionClosed)) {
+                return After::Ended;
+            }
+        }
+        self.phase = Phase::Closing;
+        self.deadline = Some(give_up);
+        After::More
+    }
+
+    fn lines(&mut self, message: &[u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(message);
+        let mut rest = &mut self.scratch[..];
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let (line, after) = rest.split_at_mut(end);
+            rest = after.get_mut(1..).unwrap_or_default();
+            let keep = line.len() - usize::from(line.last() == Some(&b'\r'));
+            parse_line(self.dialect.as_mut(), Line::Whole(&mut line[..keep]), cx, out);
+        }
+    }
+
+    /// `false` where the peer is gone.
+    fn send_unsent(&mut self, io: &mut impl Write) -> bool {
+        while !self.unsent.is_empty() {
+            match io.write(&self.unsent) {
+                Ok(0) => return false,
+                Ok(n) => drop(self.unsent.drain(..n)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,284 @@
+//! Lists of records in chunks of one shared arena under one byte budget. The oldest chunk of all is the first to go.
+
+use bytemuck::Pod;
+
+/// No chunk, or no place.
+pub const NONE: u32 = u32::MAX;
+
+/// Chunks are allocated this many at a time.
+const SLAB_CHUNKS: usize = 256;
+
+/// Storage of `N`-record chunks, shared by many [`List`]s.
+pub struct Arena<T, const N: usize> {
+    slabs: Vec<Box<[T]>>,
+    links: Vec<Links>,
+    chunks_max: usize,
+    free: u32,
+    oldest: u32,
+    newest: u32,
+}
+
+/// One chunk's neighbours: in its list, and in the order of allocation.
+#[derive(Clone, Copy)]
+struct Links {
+    previous: u32,
+    next: u32,
+    older: u32,
+    newer: u32,
+    owner: u32,
+}
+
+/// A list's ends. All chunks between them are full. It owns nothing: its records live in the arena.
+#[derive(Debug, Clone, Copy)]
+pub struct List {
+    head: u32,
+    tail: u32,
+    head_at: u32,
+    tail_len: u32,
+    len: u32,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { head: NONE, tail: NONE, head_at: 0, tail_len: 0, len: 0 }
+    }
+}
+
+impl List {
+    /// How many records it has.
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether it has none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl<T: Pod, const N: usize> Arena<T, N> {
+    /// An arena of at most `bytes_max`, at least two chunks.
+    pub fn new(bytes_max: usize) -> Self {
+        // Places are numbered by u32 and the last number means none.
+        let most = (NONE as usize - 1) / N;
+        let chunks_max = (bytes_max / (size_of::<T>() * N)).clamp(2, most);
+        Self { slabs: Vec::new(), links: Vec::new(), chunks_max, free: NONE, oldest: NONE, newest: NONE }
+    }
+
+    /// How many records fit at most.
+    pub fn capacity(&self) -> usize {
+        self.chunks_max * N
+    }
+
+    /// Bytes allocated so far.
+    pub fn bytes(&self) -> usize {
+        self.slabs.len() * SLAB_CHUNKS * N * size_of::<T>()
+    }
+
+    /// Whether the next chunk needs an eviction first.
+    fn is_exhausted(&self) -> bool {
+        self.free == NONE && self.links.len() >= self.chunks_max
+    }
+
+    /// Whether a push onto `list` needs [`Self::evict`] of the oldest chunk first.
+    #[inline]
+    pub fn must_evict(&self, list: &List) -> bool {
+        (list.tail == NONE || list.tail_len as usize == N) && self.is_exhausted()
+    }
+
+    /// Who owns the oldest chunk.
+    pub fn oldest_owner(&self) -> Option<u32> {
+        self.links.get(self.oldest as usize).map(|links| links.owner)
+    }
+
+    /// Appends a record and returns its place. Without room (see [`Self::must_evict`]) it returns `None`.
+    #[inline]
+    pub fn push(&mut self, list: &mut List, owner: u32, record: T) -> Option<u32> {
+        if list.tail == NONE || list.tail_len as usize == N {
+            self.grow(list, owner)?;
+        }
+        let place = list.tail * N as u32 + list.tail_len;
+        list.tail_len += 1;
+        list.len += 1;
+        *self.get_mut(place) = record;
+        Some(place)
+    }
+
+    #[cold]
+    fn grow(&mut self, list: &mut List, owner: u32) -> Option<()> {
+        let chunk = self.take_chunk()?;
+        self.links[chunk as usize] =
+            Links { previous: list.tail, next: NONE, older: self.newest, newer: NONE, owner };
+        if self.newest == NONE {
+            self.oldest = chunk;
+        } else {
+            self.links[self.newest as usize].newer = chunk;
+        }
+        self.newest = chunk;
+        if list.tail == NONE {
+            list.head = chunk;
+            list.head_at = 0;
+        } else {
+            self.links[list.tail as usize].next = chunk;
+        }
+        list.tail = chunk;
+        list.tail_len = 0;
+        Some(())
+    }
+
+    fn take_chunk(&mut self) -> Option<u32> {
+        if self.free != NONE {
+            let chunk = self.free;
+            self.free = self.links[chunk as usize].next;
+            return Some(chunk);
+        }
+        if self.is_exhausted() {
+            return None;
+        }
+        if self.links.len() == self.slabs.len() * SLAB_CHUNKS {
+            self.slabs.push(bytemuck::zeroed_slice_box(SLAB_CHUNKS * N));
+        }
+        self.links.push(Links { previous: NONE, next: NONE, older: NONE, newer: NONE, owner: NONE });
+        Some(self.links.len() as u32 - 1)
+    }
+
+    /// Removes the first record.
+    pub fn pop_front(&mut self, list: &mut List) -> Option<T> {
+        let place = self.front(list)?;
+        let record = *self.get(place);
+        list.head_at += 1;
+        list.len -= 1;
+        if list.len == 0 || list.head_at as usize == N {
+            self.release_head(list);
+        }
+        Some(record)
+    }
+
+    fn release_head(&mut self, list: &mut List) {
+        let chunk = list.head;
+        let Links { next, older, newer, .. } = self.links[chunk as usize];
+        match older {
+            NONE => self.oldest = newer,
+            _ => self.links[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            _ => self.links[newer as usize].older = older,
+        }
+        self.links[chunk as usize].next = self.free;
+        self.free = chunk;
+        if next == NONE {
+            *list = List::default();
+        } else {
+            self.links[next as usize].previous = NONE;
+            list.head = next;
+            list.head_at = 0;
+        }
+    }
+
+    /// How many records its first chunk holds.
+    pub fn head_len(&self, list: &List) -> usize {
+        let end = if list.head == list.tail { list.tail_len as usize } else { N };
+        if list.head == NONE { 0 } else { end - list.head_at as usize }
+    }
+
+    /// The place of the first record.
+    pub fn front(&self, list: &List) -> Option<u32> {
+        (list.len > 0).then(|| list.head * N as u32 + list.head_at)
+    }
+
+    /// The place of the last record.
+    #[inline]
+    pub fn back(&self, list: &List) -> Option<u32> {
+        (list.len > 0).then(|| list.tail * N as u32 + list.tail_len - 1)
+    }
+
+    /// The place before `place` in `list`.
+    #[inline]
+    pub fn before(&self, list: &List, place: u32) -> Option<u32> {
+        let (chunk, at) = (place / N as u32, place % N as u32);
+        let first = if chunk == list.head { list.head_at } else { 0 };
+        if at > first {
+            return Some(place - 1);
+        }
+        match self.links[chunk as usize].previous {
+            NONE => None,
+            previous => Some(previous * N as u32 + N as u32 - 1),
+        }
+    }
+
+    /// The place after `place` in `list`.
+    pub fn after(&self, list: &List, place: u32) -> Option<u32> {
+        let (chunk, at) = (place / N as u32, place % N as u32);
+        let len = if chunk == list.tail { list.tail_len } else { N as u32 };
+        if at + 1 < len {
+            return Some(place + 1);
+        }
+        match self.links[chunk as usize].next {
+            NONE => None,
+            next => Some(next * N as u32),
+        }
+    }
+
+    /// The record at a place that one of the lists holds.
+    #[inline]
+    pub fn get(&self, place: u32) -> &T {
+        let place = place as usize;
+        &self.slabs[place / (SLAB_CHUNKS * N)][place % (SLAB_CHUNKS * N)]
+    }
+
+    /// The record at a place that one of the lists holds, to change.
+    #[inline]
+    pub fn get_mut(&mut self, place: u32) -> &mut T {
+        let place = place as usize;
+        &mut self.slabs[place / (SLAB_CHUNKS * N)][place % (SLAB_CHUNKS * N)]
+    }
+
+    /// The list's records, last first, with their places.
+    #[inline]
+    pub fn backward<'a>(&'a self, list: &'a List) -> impl Iterator<Item = (u32, &'a T)> + 'a {
+        std::iter::successors(self.back(list), move |&place| self.before(list, place))
+            .map(move |place| (place, self.get(place)))
+    }
+
+    /// The list's records in order.
+    pub fn forward<'a>(&'a self, list: &'a List) -> impl Iterator<Item = &'a T> + 'a {
+        std::iter::successors(self.front(list), move |&place| self.after(list, place))
+            .map(move |place| self.get(place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn lists_in_one_arena_behave_like_queues_of_their_own() {
+        let mut arena: Arena<u64, 4> = Arena::new(4 * 8 * 64);
+        let mut lists = [List::default(); 5];
+        let mut models: [VecDeque<u64>; 5] = Default::default();
+        let mut state = 1u64;
+        for step in 0..20_000u64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let which = (state >> 40) as usize % 5;
+            if (state >> 33).is_multiple_of(3) {
+                assert_eq!(arena.pop_front(&mut lists[which]), models[which].pop_front());
+            } else if !arena.must_evict(&lists[which]) {
+                assert!(arena.push(&mut lists[which], which as u32, step).is_some());
+                models[which].push_back(step);
+            } else {
+                assert!(arena.push(&mut lists[which], which as u32, step).is_none());
+                // The oldest chunk belongs to a list whose head it is.
+                let owner = arena.oldest_owner().unwrap() as usize;
+                for _ in 0..arena.head_len(&lists[owner]) {
+                    assert_eq!(arena.pop_front(&mut lists[owner]), models[owner].pop_front());
+                }
+                assert!(!arena.must_evict(&lists[which]));
+            }
+            assert_eq!(lists[which].len(), models[which].len());
+            assert!(arena.forward(&lists[which]).eq(&models[which]));
+            assert!(arena.backward(&lists[which]).map(|(_, v)| v).eq(models[which].iter().rev()));
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! One gateway as a shard sees it: what it wants, what waits for room in its ring, and what it still has to be told.
+
+use std::collections::VecDeque;
+
+use crate::model::{Ask, Channel, Event, Interest, Nanos, SymbolId, Topic, UnixNanos};
+use crate::runtime::{Receiver, Sender};
+
+/// What is wanted of one symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// Timeframes whose forming bars are wanted, by level.
+    pub forming: u32,
+    /// Trades are wanted.
+    pub trades: bool,
+    /// Quotes are wanted.
+    pub quotes: bool,
+}
+
+impl Wants {
+    /// Nothing is wanted.
+    pub const fn is_empty(self) -> bool {
+        self.forming == 0 && !self.trades && !self.quotes
+    }
+
+    fn set(&mut self, topic: Topic, states: bool) {
+        match topic.channel() {
+            Channel::Bars if states => self.forming |= 1 << topic.level(),
+            Channel::Bars => self.forming &= !(1 << topic.level()),
+            Channel::Trades => self.trades = true,
+            Channel::Quotes => self.quotes = true,
+        }
+    }
+
+    fn clear(&mut self, topic: Topic) {
+        match topic.channel() {
+            Channel::Bars => self.forming &= !(1 << topic.level()),
+            Channel::Trades => self.trades = false,
+            Channel::Quotes => self.quotes = false,
+        }
+    }
+
+    const fn with(self, other: Self) -> Self {
+        Self {
+            forming: self.forming | other.forming,
+            trades: self.trades | other.trades,
+            quotes: self.quotes | other.quotes,
+        }
+    }
+}
+
+/// An answer that waits for room in the ring.
+#[derive(Debug, Clone, Copy)]
+pub struct Pending {
+    /// What was asked.
+    pub topic: Topic,
+    /// Echoed in the answer.
+    pub request: u32,
+    /// The last sequence the client has.
+    pub since: Option<u64>,
+    /// Of a wildcard: the next symbol to answer.
+    pub next_symbol: u32,
+    /// Whether states belong to the answer.
+    pub states: bool,
+}
+
+/// How a link treats a ring that stays full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Facts that may wait beside the ring. `None`: the shard itself waits, nothing is ever given up.
+    pub facts_max: Option<usize>,
+    /// How long the oldest of them may wait before the ring is declared broken.
+    pub deadline: Nanos,
+}
+
+/// The shard's end of both rings to one gateway.
+pub struct Link {
+    ring: Sender<Event>,
+    interest: Receiver<Interest>,
+    patience: Patience,
+    waiting: VecDeque<Event>,
+    waiting_since: UnixNanos,
+    broken: bool,
+    /// Answers that wait, oldest first.
+    pub pending: VecDeque<Pending>,
+    wants: Vec<Wants>,
+    any: Wants,
+    dirty: Vec<u32>,
+    is_dirty: Vec<bool>,
+    /// How often the ring was declared broken.
+    pub broken_count: u64,
+    /// Facts that were discarded while it was.
+    pub discarded: u64,
+}
+
+impl Link {
+    /// A link whose gateway has not asked for anything.
+    pub fn new(ring: Sender<Event>, interest: Receiver<Interest>, patience: Patience) -> Self {
+        Self {
+            waiting: VecDeque::with_capacity(patience.facts_max.unwrap_or(4096).min(4096)),
+            ring,
+            interest,
+            patience,
+            waiting_since: UnixNanos::MAX,
+            broken: false,
+            pending: VecDeque::new(),
+            wants: Vec::new(),
+            any: Wants::default(),
+            dirty: Vec::new(),
+            is_dirty: Vec::new(),
+            broken_count: 0,
+            discarded: 0,
+        }
+    }
+
+    /// Makes room for one more symbol.
+    pub fn add_symbol(&mut self) {
+        self.wants.push(Wants::default());
+        self.is_dirty.push(false);
+        self.dirty.reserve(self.wants.len() - self.dirty.len());
+    }
+
+    /// What is wanted of a symbol, by name or by wildcard.
+    #[inline]
+    pub fn wants(&self, symbol: u32) -> Wants {
+        self.wants[symbol as usize].with(self.any)
+    }
+
+    /// Takes one message of the gateway. `local` gives a symbol's local number, new if need be.
+    pub fn next_interest(&mut self) -> Option<Interest> {
+        self.interest.pop()
+    }
+
+    /// Applies an interest; `symbol` is the local number of its symbol, unless it is a wildcard.
+    pub fn take(&mut self, interest: &Interest, symbol: Option<u32>) {
+        let Interest { topic, ask, states } = *interest;
+        let wants = match symbol {
+            None => &mut self.any,
+            Some(symbol) => &mut self.wants[symbol as usize],
+        };
+        let pending = |request, since| Pending { topic, request, since, next_symbol: 0, states };
+        match ask {
+            Ask::Off => wants.clear(topic),
+            Ask::Snapshot { request } => self.pending.push_back(pending(request, None)),
+            Ask::Join { request, since } => {
+                wants.set(topic, states);
+                self.pending.push_back(pending(request, since));
+            }
+        }
+    }
+
+    /// Sends a fact, or lets it wait, in order.
+    #[inline]
+    pub fn fact(&mut self, event: &Event, now: UnixNanos) {
+        if self.broken {
+            self.discarded += 1;
+        } else if !self.waiting.is_empty() || self.ring.push(*event).is_err() {
+            self.wait(event, now);
+        }
+    }
+
+    #[cold]
+    fn wait(&mut self, event: &Event, now: UnixNanos) {
+        if self.waiting.is_empty() {
+            self.waiting_since = now;
+        }
+        if self.patience.facts_max.is_some_and(|most| self.waiting.len() >= most) {
+            self.give_up();
+            self.discarded += 1;
+        } else {
+            self.waiting.push_back(*event);
+        }
+    }
+
+    /// From here on events are lost; once the ring has room the gateway is told to ask again.
+    fn give_up(&mut self) {
+        self.broken = true;
+        self.broken_count += 1;
+        self.discarded += self.waiting.len() as u64;
+        self.waiting.clear();
+        self.waiting_since = UnixNanos::MAX;
+    }
+
+    /// Moves on what waits. Returns whether anything moved.
+    pub fn turn(&mut self, now: UnixNanos) -> bool {
+        let mut moved = false;
+        if self.broken {
+            // Half the ring, so that the resynchronisation does not break it at once again.
+            if self.ring.room() * 2 >= self.ring.depth() && self.ring.push(Event::resync()).is_ok() {
+                self.broken = false;
+                moved = true;
+            } else {
+                self.ring.want_room();
+            }
+            return moved;
+        }
+        while let Some(event) = self.waiting.front() {
+            if self.ring.push(*event).is_err() {
+                break;
+            }
+            self.waiting.pop_front();
+            // The deadline is the ring's, not the event's: as long as it moves it is not broken.
+            self.waiting_since = now;
+            moved = true;
+        }
+        if self.waiting.is_empty() {
+            self.waiting_since = UnixNanos::MAX;
+        } else if self.patience.facts_max.is_some() && now - self.waiting_since >= self.patience.deadline {
+            self.give_up();
+        }
+        moved
+    }
+
+    /// When [`Self::turn`] must look at the clock.
+    pub fn deadline(&self) -> Option<UnixNanos> {
+        let waits = !self.waiting.is_empty() && self.patience.facts_max.is_some();
+        waits.then(|| self.waiting_since + self.patience.deadline)
+    }
+
+    /// The shard must wait: facts are stuck and may not be given up.
+    #[inline]
+    pub fn holds_back(&self) -> bool {
+        self.patience.facts_max.is_none() && !self.waiting.is_empty()
+    }
+
+    /// Whether `n` events can be sent now, in order.
+    pub fn has_room(&mut self, n: usize) -> bool {
+        let room = !self.broken && self.waiting.is_empty() && self.ring.room() >= n;
+        if !room {
+            self.ring.want_room();
+        }
+        room
+    }
+
+    /// The longest answer that this ring can ever take.
+    pub fn answer_max(&self) -> usize {
+        self.ring.depth() / 2
+    }
+
+    /// Sends what there is room for, as [`Self::has_room`] said.
+    pub fn send(&mut self, event: &Event) {
+        // `has_room` was asked; a refusal would show as a gap and be repaired by a resynchronisation.
+        if self.ring.push(*event).is_err() {
+            self.give_up();
+        }
+    }
+
+    /// Notes that a symbol's states changed, if anybody wants them.
+    #[inline]
+    pub fn touch(&mut self, symbol: u32) {
+        let wants = self.wants(symbol);
+        if (wants.forming != 0 || wants.quotes)
+            && !std::mem::replace(&mut self.is_dirty[symbol as usize], true)
+        {
+            self.dirty.push(symbol);
+        }
+    }
+
+    /// Takes a symbol whose states are to be sent.
+    pub fn pop_dirty(&mut self) -> Option<u32> {
+        let symbol = self.dirty.pop()?;
+        self.is_dirty[symbol as usize] = false;
+        Some(symbol)
+    }
+
+    /// Whether states wait for room.
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Something is left to move once the ring has room.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.pending.is_empty() && self.dirty.is_empty() && !self.broken
+    }
+
+    /// The last look before sleeping.
+    pub fn has_work(&self) -> bool {
+        !self.interest.is_empty() || self.ring.has_news()
+    }
+
+    /// Wakes the gateway if anything was sent.
+    pub fn flush(&mut self) {
+        self.ring.flush();
+    }
+
+    /// The gateway has gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.ring.is_abandoned()
+    }
+
+    /// A wildcard interest names no symbol.
+    pub fn symbol_of(interest: &Interest) -> Option<SymbolId> {
+        Some(interest.topic.symbol).filter(|&symbol| symbol != SymbolId::ANY)
+    }
+}

@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""What `tickwire bars` must print, computed in the slowest and most obvious way.
+
+Naive on purpose: no incremental state, no rolling up of one timeframe from another, no cleverness that could be wrong in
+the same way as the engine. Every tick is put into a list for each bar it belongs to; each list is sorted; each field is read
+off the sorted list with exact decimals. It shares no code with the engine, so where the two agree byte for byte, both are right
+or both are wrong for different reasons.
+
+    tests/oracle.py FILE... [--format csv|binance|massive] [--bars-from trades|bid|ask|mid]
+                            [--timeframes 1s,1m,5m,15m,1h,1d] [--out bars.ndjson]
+
+Several files are read as one, in the order given. `.gz` is read as it is. Rows that cannot be a tick are skipped and counted
+by reason on stderr. No float is ever made: JSON numbers are read as their text.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import re
+import sys
+from collections import Counter
+from datetime import datetime, timezone
+from decimal import ROUND_HALF_EVEN, Decimal, getcontext
+
+# 100 digits: a day's notional needs at most 39, and the quotient of two such numbers cannot lie so close to a half unit
+# that rounding first at 100 digits and then at 9 places would go another way than rounding once.
+getcontext().prec = 100
+getcontext().rounding = ROUND_HALF_EVEN
+
+PRICE_UNIT = Decimal("1e-9")
+SIZE_UNIT = Decimal("1e-8")
+# What fits the engine's words: i64 units of price, u64 units of size.
+PRICE_MAX = PRICE_UNIT * (2**63 - 1)
+SIZE_MAX = SIZE_UNIT * (2**64 - 1)
+
+NS_PER_S = 1_000_000_000
+YEAR_2000_NS = int(datetime(2000, 1, 1, tzinfo=timezone.utc).timestamp()) * NS_PER_S
+
+# JSON's own grammar for a number; Decimal() alone would also take "NaN", "1_000", " 5" and "+1".
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+INTEGER = re.compile(r"-?[0-9]+")
+ISO_8601 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|z|[+-]\d\d:\d\d)")
+# Printable ASCII without space, quote, comma, asterisk and backslash.
+SYMBOL = re.compile(r"""[!#-)+\-./0-9:-@A-\[\]-~]{1,32}""")
+
+
+class Rejected(Exception):
+    """One row cannot be a tick; the text says why."""
+
+
+# --- reading numbers, times and symbols -------------------------------------------------------------------------------
+
+
+def decimal(text, unit, what):
+    """The number a text means, rounded half to even to a whole number of units."""
+    if text is None or not NUMBER.fullmatch(text):
+        raise Rejected(f"{what} is not a number")
+    value = Decimal(text)
+    # Far from any price or size, and `quantize` would need more digits than the context has.
+    if value.adjusted() > 30:
+        raise Rejected(f"{what} out of range")
+    return value.quantize(unit)
+
+
+def price(text):
+    value = decimal(text, PRICE_UNIT, "price")
+    if value <= 0:
+        raise Rejected("price not positive")
+    if value > PRICE_MAX:
+        raise Rejected("price out of range")
+    return value
+
+
+def size(text):
+    value = decimal(text, SIZE_UNIT, "size")
+    if value < 0:
+        raise Rejected("size negative")
+    if value > SIZE_MAX:
+        raise Rejected("size out of range")
+    return value
+
+
+def integer(text, what):
+    if text is None or not INTEGER.fullmatch(text):
+        raise Rejected(f"{what} is not a whole number")
+    return int(text)
+
+
+def time(ns):
+    if ns < YEAR_2000_NS or ns >= 2**63:
+        raise Rejected("time out of range")
+    return ns
+
+
+def iso_time(text):
+    """ISO 8601 with a zone, up to nanoseconds."""
+    match = ISO_8601.fullmatch(text or "")
+    if not match:
+        raise Rejected("time is not ISO 8601 with a zone")
+    day, clock, fraction, zone = match.groups()
+    zone = "+00:00" if zone in "Zz" else zone
+    try:
+        whole = datetime.fromisoformat(f"{day}T{clock}{zone}")
+    except ValueError:
+        raise Rejected("time is not ISO 8601 with a zone") from None
+    since_1970 = whole - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return (since_1970.days * 86_400 + since_1970.seconds) * NS_PER_S + int((fraction or "").ljust(9, "0"))
+
+
+def symbol(text):
+    if text is None or not SYMBOL.fullmatch(text):
+        raise Rejected("bad symbol")
+    return text
+
+
+# --- reading files ------------------------------------------------------------------------------------------------------
+#
+# Each format yields, for every row that should be a tick, either the tick or a Rejected. A tick is
+# (symbol, time in ns, venue sequence or 0, price, size).
+
+
+def attempt(read, *row):
+    try:
+        return read(*row)
+    except Rejected as why:
+        return why
+
+
+def lines_of(path):
+    opener = gzip.open if path.endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8", newline="") as file:
+        yield from file
+
+
+def quote_price(bid, ask, bars_from):
+    """The price of a quote. Only the side that is used must be there; `mid` uses both."""
+    if bars_from == "bid":
+        return price(bid)
+    if bars_from == "ask":
+        return price(ask)
+    return ((price(bid) + price(ask)) / 2).quantize(PRICE_UNIT)
+
+
+def csv_time(row):
+    for column, ns in (("timestamp_ns", 1), ("timestamp_us", 1_000), ("timestamp_ms", 1_000_000)):
+        if column in row:
+            return time(integer(row[column], column) * ns)
+    return time(iso_time(row.get("timestamp")))
+
+
+def csv_ticks(path, bars_from):
+    def read(row):
+        if bars_from == "trades":
+            return symbol(row.get("symbol")), csv_time(row), 0, price(row.get("price")), size(row.get("size"))
+        at = quote_price(row.get("bid"), row.get("ask"), bars_from)
+        return symbol(row.get("symbol")), csv_time(row), 0, at, Decimal(0)
+
+    for row in csv.DictReader(lines_of(path)):
+        yield attempt(read, row)
+
+
+def parse_json(text):
+    """JSON with every number left as its text, so that none passes through a float."""
+    try:
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except json.JSONDecodeError:
+        raise Rejected("malformed JSON") from None
+
+
+def text_in(message, key, default=None):
+    value = message.get(key, default)
+    if not isinstance(value, str):
+        raise Rejected(f"{key} is missing or of the wrong type")
+    return value
+
+
+def json_time_ms(message, key):
+    return time(integer(text_in(message, key), key) * 1_000_000)
+
+
+def binance_ticks(path, bars_from):
+    """`<receive time in ns> {json}` a line, the time optional, the message bare or in a combined stream's envelope."""
+    if bars_from != "trades":
+        sys.exit("oracle: --format binance has bars from trades only")
+
+    def read(m):
+        return symbol(text_in(m, "s")), json_time_ms(m, "T"), 0, price(text_in(m, "p")), size(text_in(m, "q"))
+
+    for line in lines_of(path):
+        message = attempt(parse_json, line[max(line.find("{"), 0) :])
+        if isinstance(message, dict):
+            message = message.get("data", message)
+        if isinstance(message, Rejected):
+            yield message
+        elif isinstance(message, dict) and message.get("e") == "trade":
+            yield attempt(read, message)
+
+
+def massive_ticks(path, bars_from):
+    """One array of events a line. The exact decimal size `ds` wins over the whole size `s`; `q` orders equal times."""
+
+    def head(e):
+        return symbol(text_in(e, "sym")), json_time_ms(e, "t"), integer(text_in(e, "q", "0"), "q")
+
+    def read_trade(e):
+        return *head(e), price(text_in(e, "p")), size(text_in(e, "ds" if "ds" in e else "s"))
+
+    def read_quote(e):
+        return *head(e), quote_price(e.get("bp"), e.get("ap"), bars_from), Decimal(0)
+
+    for line in lines_of(path):
+        events = attempt(parse_json, line)
+        if isinstance(events, Rejected):
+            yield events
+            continue
+        for event in events if isinstance(events, list) else [events]:
+            kind = event.get("ev") if isinstance(event, dict) else None
+            if kind == "T" and bars_from == "trades":
+                yield attempt(read_trade, event)
+            elif kind == "Q" and bars_from != "trades":
+                yield attempt(read_quote, event)
+
+
+FORMATS = {"csv": csv_ticks, "binance": binance_ticks, "massive": massive_ticks}
+
+
+# --- bars ---------------------------------------------------------------------------------------------------------------
+
+
+def timeframe_ns(label):
+    match = re.fullmatch(r"([0-9]+)([smhd])", label)
+    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]] if match else 0
+    if seconds == 0 or 86_400 % seconds != 0:
+        sys.exit(f"oracle: timeframe {label!r} is not a whole number of s, m, h or d that divides a day")
+    return seconds * NS_PER_S
+
+
+def timeframe_label(ns):
+    """The coarsest unit that divides it: 60s is called 1m."""
+    seconds = ns // NS_PER_S
+    for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")):
+        if seconds % unit_s == 0:
+            return f"{seconds // unit_s}{unit}"
+
+
+def plain(value):
+    """Shortest decimal text: no exponent, no trailing zeros, no negative zero."""
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def bar_line(name, start, length, ticks):
+    # (time, venue sequence, place in the input): the least opens, the greatest closes.
+    ticks = sorted(ticks, key=lambda tick: tick[:3])
+    prices = [tick[3] for tick in ticks]
+    volume = sum((tick[4] for tick in ticks), Decimal(0))
+    notional = sum((tick[3] * tick[4] for tick in ticks), Decimal(0))
+    vwap = plain((notional / volume).quantize(PRICE_UNIT)) if volume > 0 else "null"
+    # Written by hand so that every number keeps its exact text. A symbol needs no escape: `symbol` saw to that.
+    return (
+        f'{{"symbol":"{name}","timeframe":"{timeframe_label(length)}","start":{start // 1000},"end":{(start + length) // 1000},'
+        f'"open":{plain(prices[0])},"high":{plain(max(prices))},"low":{plain(min(prices))},"close":{plain(prices[-1])},'
+        f'"volume":{plain(volume)},"vwap":{vwap},"trades":{len(ticks)},"rev":0,"flags":[]}}\n'
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("--format", choices=FORMATS, default="csv")
+    parser.add_argument("--bars-from", choices=["trades", "bid", "ask", "mid"], default="trades")
+    parser.add_argument("--timeframes", default="1s,1m,5m,15m,1h,1d")
+    parser.add_argument("--out", help="default: standard output")
+    args = parser.parse_args()
+    # A set, because 60s beside 1m is a repeat.
+    timeframes = sorted({timeframe_ns(label) for label in args.timeframes.split(",")})
+
+    bars = {}
+    rejected = Counter()
+    place = 0
+    for path in args.files:
+        for tick in FORMATS[args.format](path, args.bars_from):
+            if isinstance(tick, Rejected):
+                rejected[str(tick)] += 1
+                continue
+            place += 1
+            name, at, sequence, tick_price, tick_size = tick
+            for length in timeframes:
+                bar = bars.setdefault((name, length, at // length * length), [])
+                bar.append((at, sequence, place, tick_price, tick_size))
+
+    # The symbols are ASCII, so Python's order of text is the order of bytes.
+    lines = (bar_line(name, start, length, ticks) for (name, length, start), ticks in sorted(bars.items()))
+    out = open(args.out, "w", encoding="ascii", newline="") if args.out else sys.stdout
+    with out:
+        out.writelines(lines)
+    for why, count in sorted(rejected.items()):
+        print(f"oracle: {count} rejected: {why}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
