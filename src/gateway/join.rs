@@ -33,33 +33,33 @@ pub(super) enum Purpose {
 pub(super) struct Ask {
     /// For whom; [`NONE`] for all members.
     pub connection: u32,
-    join: u32,
-    shard: usize,
+    pub join: u32,
+    pub shard: usize,
     pub topic: Topic,
-    purpose: Purpose,
-    since: Option<u64>,
-    forming: bool,
-    recovered: bool,
-    frames: Vec<FrameId>,
+    pub purpose: Purpose,
+    pub since: Option<u64>,
+    pub forming: bool,
+    pub recovered: bool,
+    pub frames: Vec<FrameId>,
 }
 
 /// One request of a client that waits for shards.
 pub(super) struct Join {
-    connection: u32,
-    id: Option<String>,
-    look: bool,
-    channel: Channel,
-    symbols: Vec<String>,
+    pub connection: u32,
+    pub id: Option<String>,
+    pub look: bool,
+    pub channel: Channel,
+    pub symbols: Vec<String>,
     /// Answers still missing.
-    waiting: usize,
+    pub waiting: usize,
     /// Where each topic stands; `None` for a wildcard, which is not waited for.
-    positions: Option<Vec<Position>>,
-    recovered: Option<bool>,
-    held: VecDeque<FrameId>,
-    held_bytes: usize,
-    subscriptions: Vec<u32>,
+    pub positions: Option<Vec<Position>>,
+    pub recovered: Option<bool>,
+    pub held: VecDeque<FrameId>,
+    pub held_bytes: usize,
+    pub subscriptions: Vec<u32>,
     /// Answers to later requests.
-    tail: Vec<FrameId>,
+    pub tail: Vec<FrameId>,
 }
 
 /// What a client wants of one topic.
@@ -151,7 +151,7 @@ impl Gateway {
     }
 
     /// Sends a request to its shard and remembers it.
-    fn ask(&mut self, ask: Ask) -> u32 {
+    pub(super) fn ask(&mut self, ask: Ask) -> u32 {
         self.requests = self.requests.checked_add(1).unwrap_or(1);
         let request = self.requests;
         let states = ask.purpose == Purpose::Look || ask.forming || self.states_wanted(ask.topic);
@@ -308,7 +308,7 @@ impl Gateway {
     }
 
     /// Makes a connection a member from here on.
-    fn attach_at(&mut self, slot: u32, row: u32, join: u32, sequence: u64) -> u32 {
+    pub(super) fn attach_at(&mut self, slot: u32, row: u32, join: u32, sequence: u64) -> u32 {
         let id = self.topics.attach(slot, row);
         let entry = self.topics.row_mut(row);
         if entry.resync == 0 {
@@ -432,197 +432,6 @@ impl Gateway {
         join.tail.push(frame);
         if join.held_bytes > self.options.outbox_answers_bytes_max {
             self.evictions.push(slot);
-        }
-    }
-
-    // Losing and leaving.
-
-    /// Events of a shard were lost: asks again for all that it owes.
-    pub(super) fn resync(&mut self, shard: usize) {
-        self.counters.resyncs += 1;
-        let mut unanswered: Vec<u32> =
-            self.asks.iter().filter(|(_, ask)| ask.shard == shard).map(|(&request, _)| request).collect();
-        unanswered.sort_unstable();
-        for request in unanswered {
-            let Some(mut ask) = self.asks.remove(&request) else { continue };
-            ask.frames.drain(..).for_each(|frame| self.pool.release(frame));
-            self.cross_off(ask.connection, request);
-            // Those of `Resync` kinds are renewed below.
-            if !matches!(ask.purpose, Purpose::Resync | Purpose::WildResync) {
-                self.ask(ask);
-            }
-        }
-        let rows: Vec<u32> = self.topics.live_rows().collect();
-        for row in rows {
-            let entry = self.topics.row(row);
-            let (topic, wanted) = (entry.topic, !entry.members.is_empty());
-            if wanted && self.shard_of(topic) == shard {
-                self.resync_row(row);
-            }
-        }
-        for kind in 0..self.topics.wilds.len() {
-            let done = |member: &WildMember| member.done.get(shard) == Some(&true);
-            if self.topics.wilds[kind].iter().any(done) {
-                let topic = self.wild_topic(kind);
-                self.ask_for_members(shard, topic, Purpose::WildResync, None);
-            }
-        }
-    }
-
-    fn wild_topic(&self, kind: usize) -> Topic {
-        match kind.checked_sub(self.timeframes.len()) {
-            None => Topic::bars(SymbolId::ANY, kind),
-            Some(0) => Topic::trades(SymbolId::ANY),
-            Some(_) => Topic::quotes(SymbolId::ANY),
-        }
-    }
-
-    /// Asks for what a topic's members may have missed; until it is answered, live events of it are discarded.
-    pub(super) fn resync_row(&mut self, row: u32) {
-        let entry = self.topics.row(row);
-        let (topic, sequence) = (entry.topic, entry.sequence);
-        let shard = self.shard_of(topic);
-        let request = self.ask_for_members(shard, topic, Purpose::Resync, Some(sequence));
-        self.topics.row_mut(row).resync = request;
-    }
-
-    fn ask_for_members(&mut self, shard: usize, topic: Topic, purpose: Purpose, since: Option<u64>) -> u32 {
-        self.ask(Ask {
-            connection: NONE,
-            join: NONE,
-            shard,
-            topic,
-            purpose,
-            since,
-            forming: false,
-            recovered: false,
-            frames: Vec::new(),
-        })
-    }
-
-    fn end_resync(&mut self, event: &Event, recovered: bool) {
-        let Some(row) = self.topics.find(event.topic) else { return };
-        let entry = self.topics.row_mut(row);
-        if entry.resync != event.request {
-            return;
-        }
-        entry.resync = 0;
-        let lost = !recovered && entry.sequence != event.sequence;
-        entry.sequence = event.sequence;
-        if lost && event.topic.channel() != Channel::Quotes {
-            let members: Vec<u32> =
-                self.topics.row(row).members.iter().map(|member| member.connection).collect();
-            let reason = format!("facts of {} were lost; subscribe again", self.topic_name(event.topic));
-            for slot in members {
-                self.evict(slot, &reason);
-            }
-        }
-    }
-
-    /// Ends one unanswered request.
-    fn forget_ask(&mut self, request: u32) {
-        let Some(ask) = self.asks.remove(&request) else { return };
-        ask.frames.into_iter().for_each(|frame| self.pool.release(frame));
-        self.cross_off(ask.connection, request);
-        if ask.purpose == Purpose::Join
-            && let Some(row) = self.topics.find(ask.topic)
-        {
-            let entry = self.topics.row_mut(row);
-            entry.pending = entry.pending.saturating_sub(1);
-        }
-    }
-
-    /// Answers come nearly in the order they were asked for, so the place is near the front.
-    fn cross_off(&mut self, slot: u32, request: u32) {
-        if let Some(connection) = self.connection(slot)
-            && let Some(place) = connection.asks.iter().position(|&other| other == request)
-        {
-            connection.asks.remove(place);
-        }
-    }
-
-    /// Ends a connection's unanswered joins of one topic; its joins wait for one answer less.
-    pub(super) fn cancel_joins(&mut self, slot: u32, topic: Topic) {
-        let Some(connection) = self.connection(slot) else { return };
-        let own = connection.asks.clone();
-        for request in own {
-            let Some(ask) = self.asks.get(&request) else { continue };
-            if ask.topic != topic || !matches!(ask.purpose, Purpose::Join | Purpose::Wild) {
-                continue;
-            }
-            let (number, named) = (ask.join, ask.purpose == Purpose::Join);
-            self.forget_ask(request);
-            if named && let Some(join) = self.joins.get_mut(&number) {
-                join.waiting = join.waiting.saturating_sub(1);
-            }
-        }
-        self.release_joins(slot);
-    }
-
-    /// Forgets a row that nobody wants, and tells its shard.
-    pub(super) fn settle(&mut self, row: u32) {
-        let topic = self.topics.row(row).topic;
-        let off = self.topics.settle(row, &mut self.cleared);
-        self.release_cleared();
-        if let Some(off) = off {
-            let shard = self.shard_of(topic);
-            self.send_interest(shard, off);
-        }
-    }
-
-    /// Ends a connection's wildcard of one kind of topic.
-    pub(super) fn leave_wild(&mut self, slot: u32, kind: usize) {
-        let members = &mut self.topics.wilds[kind];
-        let before = members.len();
-        members.retain(|member| member.connection != slot);
-        let (left, empty) = (members.len() < before, members.is_empty());
-        let own: Vec<u32> = self.topics.of_connection(slot).to_vec();
-        for id in own {
-            let row = self.topics.subscription(id).row;
-            if self.topics.kind(self.topics.row(row).topic) != Some(kind) {
-                continue;
-            }
-            let subscription = self.topics.subscription_mut(id);
-            subscription.wild = None;
-            if subscription.named.is_none() {
-                self.topics.detach(id);
-                self.settle(row);
-            }
-        }
-        if left && empty {
-            let topic = self.wild_topic(kind);
-            for shard in 0..self.shards.len() {
-                self.send_interest(shard, Interest { topic, ask: Asked::Off, states: false });
-            }
-        }
-    }
-
-    /// Ends everything that a connection has asked for.
-    pub(super) fn forget_wishes(&mut self, slot: u32) {
-        let Some(connection) = self.connection(slot) else { return };
-        connection.wanted.clear();
-        let (asks, joins) = (std::mem::take(&mut connection.asks), std::mem::take(&mut connection.joins));
-        let mut rows = Vec::new();
-        for request in asks {
-            rows.extend(self.asks.get(&request).and_then(|ask| self.topics.find(ask.topic)));
-            self.forget_ask(request);
-        }
-        for number in joins {
-            let Some(join) = self.joins.remove(&number) else { continue };
-            join.held.into_iter().chain(join.tail).for_each(|frame| self.pool.release(frame));
-        }
-        for kind in 0..self.topics.wilds.len() {
-            if self.topics.wilds[kind].iter().any(|member| member.connection == slot) {
-                self.leave_wild(slot, kind);
-            }
-        }
-        while let Some(&id) = self.topics.of_connection(slot).last() {
-            rows.push(self.topics.detach(id));
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        for row in rows {
-            self.settle(row);
         }
     }
 }

@@ -8,12 +8,15 @@ pub mod close;
 mod connection;
 mod deliver;
 pub mod dialect;
+mod ending;
 pub mod frame;
 mod join;
+mod leave;
 mod listener;
 mod options;
 pub mod outbox;
 mod request;
+mod resync;
 mod sockets;
 pub mod topics;
 

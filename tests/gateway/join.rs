@@ -323,3 +323,36 @@ fn list_shows_what_this_connection_asked_for() {
             {"channel":"quotes","symbol":"*"}]})]
     );
 }
+
+#[test]
+fn nothing_is_left_of_clients_that_went() {
+    let mut world = World::new(2, options());
+    let (client, topic) = joined_on(&mut world, "A");
+    let shard = world.shard("A");
+    let mut other = world.client();
+    world.ask(&mut other, r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1m"]}"#);
+    let (_, request, ..) = world.join(shard);
+    world.answer(shard, topic, request, 5, &[closed(topic, 5), forming(topic, 5)]);
+    let names = ["B", "C", "D", "E", "F", "G"].map(|name| format!("\"{name}\"")).join(",");
+    other.send(&format!(r#"{{"action":"subscribe","channel":"trades","symbols":[{names}]}}"#));
+    other.send(r#"{"action":"ping"}"#);
+    world.emit(shard, &[closed(topic, 6), forming(topic, 6)]);
+    drop((client, other));
+    world.settle();
+    for name in ["frames_held", "connections", "subscriptions", "interests_waiting"] {
+        assert_eq!(world.counter(name), 0, "{name}");
+    }
+    let offs = |asked: Vec<Interest>| asked.iter().filter(|interest| interest.ask == Ask::Off).count();
+    let total = offs(world.asked(0)) + offs(world.asked(1));
+    assert_eq!(total, 1 + 2 + 6, "one topic, the wildcard at two shards, six pending joins");
+}
+
+fn joined_on(world: &mut World, name: &str) -> (Client, Topic) {
+    let mut client = world.client();
+    client.send(&AAPL.replace("AAPL", name));
+    let shard = world.shard(name);
+    let (topic, request, ..) = world.join(shard);
+    world.answer(shard, topic, request, 5, &[closed(topic, 5)]);
+    assert_eq!(words(&client.all()), ["subscribed", "snapshot@5"]);
+    (client, topic)
+}

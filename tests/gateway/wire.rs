@@ -276,3 +276,39 @@ fn stats_count_what_was_done() {
     assert_eq!((&seen[0]["type"], &seen[0]["id"]), (&json!("stats"), &json!(1)));
     assert_eq!((&seen[0]["data"]["connections"], &seen[0]["data"]["accepted"]), (&json!(1), &json!(1)));
 }
+
+#[test]
+fn no_bytes_make_the_gateway_fall_over() {
+    let mut world = World::new(1, options());
+    // A fixed linear congruential sequence: the same bytes in every run.
+    let mut seed = 0x2545_f491_4f6c_dd1du64;
+    let mut byte = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 56) as u8
+    };
+    for round in 0..300 {
+        let length = usize::from(byte()) * 4;
+        let noise: Vec<u8> = (0..length).map(|_| byte()).collect();
+        let mut end = world.raw();
+        match round % 3 {
+            0 => end.write_all(&noise).unwrap(),
+            1 => end.write_all(&[upgrade("/v1/stream").as_bytes(), &noise].concat()).unwrap(),
+            _ => {
+                let mut text =
+                    br#"{"action":"subscribe","channel":"bars","symbols":["A"],"timeframes":["1m"]}"#
+                        .to_vec();
+                for _ in 0..3 {
+                    let place = usize::from(byte()) % text.len();
+                    text[place] = byte() & 0x7f;
+                }
+                let bytes = [upgrade("/v1/stream").into_bytes(), frame(0x81, &text)].concat();
+                end.write_all(&bytes).unwrap();
+            }
+        }
+        world.settle();
+    }
+    world.pass(Nanos::from_secs(7));
+    let mut client = world.client();
+    assert_eq!(world.ask(&mut client, r#"{"action":"ping"}"#).len(), 1);
+    assert_eq!(world.counter("connections"), 1);
+}
