@@ -217,6 +217,8 @@ impl Core {
     fn turn_at(&mut self, now: UnixNanos) -> (usize, bool) {
         let (mut work, mut more, mut finished) = (0, false, false);
         for slot in &mut self.slots {
+            // Read anew for each stage: the time that the stage before took belongs to the latency.
+            let now = self.clock.now();
             let turned = slot.stage.turn(now, &slot.ready);
             slot.ready.clear();
             work += turned.work;
