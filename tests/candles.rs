@@ -252,7 +252,7 @@ impl World {
 }
 
 fn timeframes() -> Timeframes {
-    Timeframes::parse(TIMEFRAMES).unwrap()
+    Timeframes::parse(TIMEFRAMES).expect("a constant")
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn trade_at(ms: i64, price: i64) -> Tick {
 fn live(list: &str) -> Candles {
     Candles::new(CandleOptions {
         joined_midway: false,
-        ..CandleOptions::live(Timeframes::parse(list).unwrap())
+        ..CandleOptions::live(Timeframes::parse(list).expect("a constant"))
     })
 }
 
