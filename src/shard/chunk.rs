@@ -89,6 +89,16 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         self.free == NONE && self.links.len() >= self.chunks_max
     }
 
+    /// Allocates and touches every chunk now.
+    pub fn preallocate(&mut self) {
+        while self.slabs.len() * SLAB_CHUNKS < self.chunks_max {
+            let mut slab = bytemuck::zeroed_slice_box(SLAB_CHUNKS * N);
+            // Zeroed memory is not there until it is written to; the write must not be optimised away.
+            slab.iter_mut().for_each(|record| *record = std::hint::black_box(T::zeroed()));
+            self.slabs.push(slab);
+        }
+    }
+
     /// How many chunks can be had without an eviction.
     pub fn spare_chunks(&self) -> usize {
         self.chunks_max - self.links.len() + self.free_chunks
@@ -150,7 +160,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         if self.is_exhausted() {
             return None;
         }
-        if self.links.len() == self.slabs.len() * SLAB_CHUNKS {
+        if self.links.len() >= self.slabs.len() * SLAB_CHUNKS {
             self.slabs.push(bytemuck::zeroed_slice_box(SLAB_CHUNKS * N));
         }
         self.links.push(Links { previous: NONE, next: NONE, older: NONE, newer: NONE, owner: NONE });
