@@ -4,6 +4,10 @@
 //! makes work for it publishes the work, fences, and wakes it if `parked` is up. In every order of these four steps either the
 //! sleeper sees the work or the maker sees the flag. The same holds for a producer that waits for room, with the
 //! ring's `wanted` flag as one more step: see `Hunger`.
+//!
+//! Each flag is written by read-modify-writes only, the taker's released and the raiser's acquired. So a flag taken for
+//! an earlier sleep comes before the next raise by happens-before alone, which `tests/loom_parking.rs` can follow; from relaxed
+//! stores it follows only by the atomicity of the taker's swap, which its checker does not know.
 
 use std::sync::Arc;
 
@@ -38,7 +42,7 @@ impl Bell {
     /// First step to sleep. The caller must look for work again after this and before sleeping.
     pub fn prepare(&self) {
         if let Some(bell) = &self.0 {
-            bell.parked.store(true, Ordering::Relaxed);
+            bell.parked.swap(true, Ordering::Acquire);
             fence(Ordering::SeqCst);
         }
     }
@@ -46,7 +50,7 @@ impl Bell {
     /// The core is awake, whether or not it slept.
     pub fn awake(&self) {
         if let Some(bell) = &self.0 {
-            bell.parked.store(false, Ordering::Relaxed);
+            bell.parked.swap(false, Ordering::Acquire);
         }
     }
 
@@ -55,7 +59,7 @@ impl Bell {
     pub fn ring(&self) {
         if let Some(bell) = &self.0 {
             fence(Ordering::SeqCst);
-            if bell.parked.load(Ordering::Relaxed) && bell.parked.swap(false, Ordering::Relaxed) {
+            if bell.parked.load(Ordering::Relaxed) && bell.parked.swap(false, Ordering::Release) {
                 bell.waker.wake();
             }
         }
@@ -71,7 +75,7 @@ pub struct Hunger {
 impl Hunger {
     /// The producer found the ring full. It must look again after [`Bell::prepare`] and before sleeping.
     pub fn declare(&self) {
-        self.wanted.store(true, Ordering::Relaxed);
+        self.wanted.swap(true, Ordering::Acquire);
         fence(Ordering::SeqCst);
     }
 
@@ -79,7 +83,7 @@ impl Hunger {
     #[inline]
     pub fn feed(&self, producer: &Bell) {
         fence(Ordering::SeqCst);
-        if self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed) {
+        if self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Release) {
             producer.ring();
         }
     }
