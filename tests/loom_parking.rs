@@ -66,6 +66,8 @@ enum LeaveOut {
     PublishFirst,
     /// Freeing the slot before the producer is fed: feeds first.
     FreeFirst,
+    /// That only the producer lowers the flag of its hunger: the consumer does too.
+    OneWriter,
 }
 
 /// How a core sleeps here: a wake-up while awake makes the next sleep return at once, as `mio::Waker` has it.
@@ -159,7 +161,10 @@ impl Sender {
             }
             return false;
         }
-        self.full = false;
+        if self.full {
+            self.full = false;
+            self.ring.hunger.sated();
+        }
         self.pushed += 1;
         if self.leave_out == LeaveOut::PublishFirst {
             self.consumer.ring();
@@ -208,6 +213,9 @@ impl Receiver {
                 self.ring.popped.store(self.popped, Ordering::Release);
                 self.ring.hunger.feed(&self.producer);
             }
+            if self.leave_out == LeaveOut::OneWriter {
+                self.ring.hunger.sated();
+            }
         }
         n
     }
@@ -237,12 +245,12 @@ struct Model {
 impl Model {
     /// Only the consumer can have to sleep: there is room for everything.
     const CONSUMER: Self =
-        Self { depth: 2, holds: 0, pushes: 2, leave_out: LeaveOut::Nothing, preemptions: 5 };
+        Self { depth: 2, holds: 0, pushes: 2, leave_out: LeaveOut::Nothing, preemptions: 3 };
     /// Only the producer can have to sleep: the ring is full and the consumer has all it needs.
     const PRODUCER: Self =
-        Self { depth: 2, holds: 2, pushes: 1, leave_out: LeaveOut::Nothing, preemptions: 5 };
+        Self { depth: 2, holds: 2, pushes: 1, leave_out: LeaveOut::Nothing, preemptions: 3 };
     /// Each waits for the other in turn.
-    const BOTH: Self = Self { depth: 1, holds: 0, pushes: 2, leave_out: LeaveOut::Nothing, preemptions: 5 };
+    const BOTH: Self = Self { depth: 1, holds: 0, pushes: 3, leave_out: LeaveOut::Nothing, preemptions: 3 };
 
     const fn without(self, leave_out: LeaveOut) -> Self {
         Self { leave_out, ..self }
@@ -364,3 +372,7 @@ control!(
     Model::CONSUMER.without(LeaveOut::PublishFirst)
 );
 control!(feeding_before_the_slot_is_free_hangs_a_producer, Model::PRODUCER.without(LeaveOut::FreeFirst));
+control!(
+    a_consumer_that_lowers_the_flag_of_hunger_hangs_a_producer,
+    Model::BOTH.without(LeaveOut::OneWriter)
+);

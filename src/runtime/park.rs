@@ -5,9 +5,9 @@
 //! sleeper sees the work or the maker sees the flag. The same holds for a producer that waits for room, with the
 //! ring's `wanted` flag as one more step: see `Hunger`.
 //!
-//! Each flag is written by read-modify-writes only, the taker's released and the raiser's acquired. So a flag taken for
-//! an earlier sleep comes before the next raise by happens-before alone, which `tests/loom_parking.rs` can follow; from relaxed
-//! stores it follows only by the atomicity of the taker's swap, which its checker does not know.
+//! `parked` is written by read-modify-writes only, the taker's released and the sleeper's acquired. So a flag taken for an
+//! earlier sleep comes before the next raise by happens-before alone, which `tests/loom_parking.rs` can follow; from
+//! relaxed stores it follows only by the atomicity of the taker's swap, which its checker does not know.
 
 use std::sync::Arc;
 
@@ -66,7 +66,8 @@ impl Bell {
     }
 }
 
-/// Whether the producer of a ring waits for room.
+/// Whether the producer of a ring waits for room. Only the producer writes it: a consumer that lowered it could do so on
+/// behalf of room that is already used up again, and the producer would then sleep through the next.
 #[derive(Default)]
 pub struct Hunger {
     wanted: AtomicBool,
@@ -75,15 +76,20 @@ pub struct Hunger {
 impl Hunger {
     /// The producer found the ring full. It must look again after [`Bell::prepare`] and before sleeping.
     pub fn declare(&self) {
-        self.wanted.swap(true, Ordering::Acquire);
+        self.wanted.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+    }
+
+    /// The producer found room.
+    pub fn sated(&self) {
+        self.wanted.store(false, Ordering::Relaxed);
     }
 
     /// The consumer has freed room: wakes a producer that waits for it.
     #[inline]
     pub fn feed(&self, producer: &Bell) {
         fence(Ordering::SeqCst);
-        if self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Release) {
+        if self.wanted.load(Ordering::Relaxed) {
             producer.ring();
         }
     }
