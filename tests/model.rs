@@ -1,4 +1,5 @@
 //! The records of the pipeline against exact decimals: what is read, written, divided and named.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with the line it failed on")]
 
 use std::collections::HashSet;
 use std::str::FromStr;
@@ -269,7 +270,8 @@ fn each_form_of_a_number_reads_as_json_has_it() {
     let rounded = |units: i128| Ok((Price(units as i64), true));
     let one = 1_000_000_000;
     let zeros = "0".repeat(200_000);
-    let table: &[(&str, Result<(Price, bool), NumberError>)] = &[
+    type Outcome = Result<(Price, bool), NumberError>;
+    let table: &[(&str, Outcome)] = &[
         ("0", exact(0)),
         ("-0", exact(0)),
         ("0.0", exact(0)),
