@@ -41,7 +41,10 @@ impl<T> Sender<T> {
         match self.ring.push(value) {
             Ok(()) => {
                 self.dirty = true;
-                self.full = false;
+                if self.full {
+                    self.full = false;
+                    self.hunger.sated();
+                }
                 Ok(())
             }
             Err(rtrb::PushError::Full(value)) => {
