@@ -121,7 +121,7 @@ fn warm(options: &CandleOptions) -> Candles {
     candles
 }
 
-fn ours(ticks: &[Tick], mut candles: Candles) -> u64 {
+fn ours(ticks: &[Tick], candles: &mut Candles) -> u64 {
     let mut count = Count::default();
     for tick in ticks {
         let symbol = candles.local(tick.symbol);
@@ -168,14 +168,14 @@ fn against_the_peer(c: &mut Criterion) {
     for (name, tracking) in [("tickwire, tracking off", false), ("tickwire, tracking on", true)] {
         let options = options(SIX, tracking);
         group.bench_function(name, |b| {
-            b.iter_batched(|| warm(&options), |candles| ours(&ticks, candles), BatchSize::PerIteration)
+            b.iter_batched_ref(|| warm(&options), |candles| ours(&ticks, candles), BatchSize::PerIteration)
         });
     }
     // Ids in no order, as from several venues: every trade goes through the index.
     let shuffled = interleaved(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let options = options(SIX, true);
     group.bench_function("tickwire, tracking on, ids in no order", |b| {
-        b.iter_batched(|| warm(&options), |candles| ours(&shuffled, candles), BatchSize::PerIteration);
+        b.iter_batched_ref(|| warm(&options), |candles| ours(&shuffled, candles), BatchSize::PerIteration);
     });
     group.finish();
 }
@@ -188,7 +188,11 @@ fn timeframes(c: &mut Criterion) {
             let options = options(list, false);
             let count = list.split(',').count();
             group.bench_function(BenchmarkId::from_parameter(count), |b| {
-                b.iter_batched(|| warm(&options), |candles| ours(&ticks, candles), BatchSize::PerIteration)
+                b.iter_batched_ref(
+                    || warm(&options),
+                    |candles| ours(&ticks, candles),
+                    BatchSize::PerIteration,
+                )
             });
         }
         group.finish();

@@ -2,6 +2,8 @@
 
 use bytemuck::Pod;
 
+use crate::runtime::prefetch::prefetch;
+
 /// No chunk, or no place.
 pub const NONE: u32 = u32::MAX;
 
@@ -124,7 +126,13 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         let place = list.tail * N as u32 + list.tail_len;
         list.tail_len += 1;
         list.len += 1;
-        *self.get_mut(place) = record;
+        let (slab, at) = (place as usize / (SLAB_CHUNKS * N), place as usize % (SLAB_CHUNKS * N));
+        let slab = &mut self.slabs[slab];
+        slab[at] = record;
+        // By the time this list grows again the lines of many others have been written.
+        if let Some(next) = slab.get(at + 1) {
+            prefetch(next);
+        }
         Some(place)
     }
 
