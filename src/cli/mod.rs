@@ -129,7 +129,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => serve::demo(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Check(arguments) => serve::check(&arguments),
-        Command::Bars(arguments) => bars::bars(arguments),
+        Command::Bars(arguments) => bars::bars(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
