@@ -169,9 +169,6 @@ async def traveller(load, dice, comings):
             "epoch": "of another run" if stranger else epoch,
             "sequences": {name: topics[name].sequence for name in names},
         }
-        for topic in topics.values():
-            # A state may have been lost with the connection.
-            topic.forming = (0, 0)
         reply = await client.subscribe(symbols, load.timeframes, since=since)
         require("recovered" in reply, f"since was not answered: {reply}")
         require(not (stranger and reply["recovered"]), f"recovered from another epoch: {reply}")

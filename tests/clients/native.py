@@ -30,7 +30,8 @@ class Topic:
         self.sequence = sequence
         # Everything before is closed; a forming bar may not go back behind it.
         self.closed_to = 0
-        self.forming = (0, 0)
+        # Trades of each forming bar: during the grace of one the next forms already.
+        self.forming = {}
         self.facts = 0
 
 
@@ -141,11 +142,12 @@ class Native:
             topic.facts += 1
         if state == "forming":
             require(data["start"] >= topic.closed_to, f"{name}: forming again after it closed: {message}")
-            forming = data["start"], data["trades"]
-            require(forming >= topic.forming, f"{name}: {forming} after {topic.forming}: {message}")
-            topic.forming = forming
+            before = topic.forming.get(data["start"], 0)
+            require(data["trades"] >= before, f"{name}: {data['trades']} trades after {before}: {message}")
+            topic.forming[data["start"]] = data["trades"]
         else:
             topic.closed_to = max(topic.closed_to, data["end"])
+            topic.forming.pop(data["start"], None)
             said = (data["start"], state, data["rev"], data["trades"])
             # A snapshot shows the last fact, which may have been revised since it was first told.
             if message["type"] != "snapshot":
