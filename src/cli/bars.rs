@@ -19,11 +19,10 @@ use super::{BarsArguments, Failure};
 /// How often the progress bar moves.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
-pub(super) fn bars(arguments: BarsArguments) -> Result<(), Failure> {
+pub(super) fn bars(arguments: &BarsArguments) -> Result<(), Failure> {
     let began = Instant::now();
     let run = |what: &str, error: &dyn std::fmt::Display| Failure::Run(format!("{what}: {error}"));
-    let config = config(&arguments)?;
-    let timeframes = arguments.timeframes;
+    let config = config(arguments)?;
     // Before the work, so that a path that cannot be written costs nothing.
     let mut out: Box<dyn Write> = match &arguments.out {
         Some(path) => {
@@ -62,8 +61,7 @@ pub(super) fn bars(arguments: BarsArguments) -> Result<(), Failure> {
     }
     reports.try_iter().for_each(|report| totals.add(&report));
     let read = began.elapsed();
-    let count = collected.bars();
-    collected.write(&symbols, &timeframes, &mut out).map_err(|e| run("cannot write the bars", &e))?;
+    let count = collected.write(&symbols, &mut out).map_err(|e| run("cannot write the bars", &e))?;
     bar.finish_and_clear();
     let troubles = troubles.list();
     if !arguments.quiet {

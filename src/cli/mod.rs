@@ -90,7 +90,7 @@ struct BarsArguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     shards: u16,
     /// Slots of each ring; the bars are the same for any depth
-    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(128..=16_777_216))]
+    #[arg(long, default_value_t = 8_192, value_parser = clap::value_parser!(u32).range(128..=16_777_216))]
     ring_depth: u32,
     /// Which stages share a core; the bars are the same for any
     #[arg(long, default_value = "auto")]
@@ -129,7 +129,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => serve::demo(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Check(arguments) => serve::check(&arguments),
-        Command::Bars(arguments) => bars::bars(arguments),
+        Command::Bars(arguments) => bars::bars(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

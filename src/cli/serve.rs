@@ -28,7 +28,7 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let config = load(&arguments.config)?;
     println!("{} is well-formed.\n", arguments.config.display());
     print!("{}", config.explain());
-    let plan = Plan::new(&config.layout, &available_processors());
+    let plan = Plan::new(&config.layout, false, &available_processors());
     print!("{}", plan.explain(&config.layout));
     Ok(())
 }

@@ -158,7 +158,8 @@ impl Gateway {
         kind: FrameKind,
     ) -> FrameId {
         let now = self.now;
-        if event.request == 0 && event.ts_recv.0 > 0 {
+        // A close waits for the clock, an answer for a client: only what a tick itself brings measures the way.
+        if event.request == 0 && event.ts_recv.0 > 0 && event.kind() != EventKind::BarClosed {
             self.recv_to_encoded.record(event.ts_recv, now);
         }
         let symbol = self.symbols.name(event.topic.symbol);

@@ -136,7 +136,7 @@ fn parse_general(text: &[u8], scale: u32) -> Result<Fixed, NumberError> {
     Ok(Fixed { units: signed, rounded })
 }
 
-/// Splits `1.5e-3` into `1.5` and `-3`. Exponents beyond ±100,000 are held there: the value is zero or out of range.
+/// Splits `1.5e-3` into `1.5` and `-3`. Exponents beyond ±10^17 are held there: no text is long enough to make up for one.
 fn split_exponent(text: &[u8]) -> Result<(&[u8], i64), NumberError> {
     let Some(p) = text.iter().position(|&b| b == b'e' || b == b'E') else {
         return Ok((text, 0));
@@ -149,7 +149,8 @@ fn split_exponent(text: &[u8]) -> Result<(&[u8], i64), NumberError> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(NumberError::Malformed);
     }
-    let magnitude = digits.iter().fold(0i64, |e, &b| (e * 10 + i64::from(b - b'0')).min(100_000));
+    let magnitude =
+        digits.iter().fold(0i64, |e, &b| (e * 10 + i64::from(b - b'0')).min(100_000_000_000_000_000));
     Ok((&text[..p], if negative { -magnitude } else { magnitude }))
 }
 
@@ -171,6 +172,9 @@ pub fn fixed_from_f64(value: f64, scale: u32) -> Result<Fixed, NumberError> {
             }
             if candidate / power as f64 == magnitude {
                 let units = candidate as i128 * i128::from(POW10[scale as usize - places]);
+                if units.unsigned_abs() > UNITS_MAX {
+                    return Err(NumberError::OutOfRange);
+                }
                 return Ok(Fixed { units: if value < 0.0 { -units } else { units }, rounded: false });
             }
         }
@@ -327,5 +331,6 @@ pub fn divide_half_even(numerator: i128, denominator: u128) -> Option<i128> {
         None => true,
     };
     quotient += u128::from(up);
-    Some(if numerator < 0 { -(quotient as i128) } else { quotient as i128 })
+    // The magnitude of `i128::MIN` is one more than `i128::MAX`; its cast and its negation both give `i128::MIN`.
+    Some(if numerator < 0 { (quotient as i128).wrapping_neg() } else { quotient as i128 })
 }

@@ -25,7 +25,8 @@ impl SymbolId {
 /// The longest symbol name, in bytes.
 pub const SYMBOL_BYTES_MAX: usize = 32;
 
-/// A checked symbol name: 1 to 32 printable ASCII bytes without quote or backslash, so it needs no escape in JSON.
+/// A checked symbol name: 1 to 32 printable ASCII bytes without quote, backslash, comma or asterisk, so it needs no escape
+/// in JSON, can stand in a list, and is never a wildcard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Symbol {
     len: u8,

@@ -51,6 +51,8 @@ pub struct TradeId {
 
 const ID_BITS: u32 = 88;
 const ID_TEXT_MAX: usize = 14;
+/// 2^88 has 27 digits.
+const ID_DIGITS_MAX: usize = 27;
 
 impl TradeId {
     /// No id.
@@ -66,7 +68,7 @@ impl TradeId {
         if text.is_empty() {
             return Self::NONE;
         }
-        let canonical = text.len() <= 26 && (text[0] != b'0' || text.len() == 1);
+        let canonical = text.len() <= ID_DIGITS_MAX && (text[0] != b'0' || text.len() == 1);
         if canonical && text.iter().all(u8::is_ascii_digit) {
             let bits = text.iter().fold(0u128, |n, &b| n * 10 + u128::from(b - b'0'));
             if bits >> ID_BITS == 0 {

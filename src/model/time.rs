@@ -41,10 +41,11 @@ impl UnixNanos {
         self.0.div_euclid(1_000_000)
     }
 
-    /// The greatest multiple of `step` since 1970 that is not after `self`. `step` must be positive.
+    /// The greatest multiple of `step` since 1970 that is not after `self`, held at the beginning of the range. `step`
+    /// must be positive.
     #[inline]
     pub const fn floor(self, step: Nanos) -> Self {
-        Self(self.0 - self.0.rem_euclid(step.0))
+        Self(self.0.saturating_sub(self.0.rem_euclid(step.0)))
     }
 
     /// `self + span`, held at the ends of the range.

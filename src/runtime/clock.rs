@@ -8,7 +8,7 @@ use crate::model::{Nanos, UnixNanos};
 
 /// How often a real clock compares itself with the system clock.
 const ANCHOR_EVERY: Duration = Duration::from_secs(1);
-/// How far one comparison may move it: 0.1 % of the time since the last. Time then never runs backward.
+/// How far one comparison may move it: 0.1 % of a second.
 const SLEW_PER_SECOND: i64 = 1_000_000;
 
 /// Time since 1970, from the machine or from a test's hand. Each core owns one.
@@ -41,12 +41,13 @@ pub struct RealClock {
     base: Instant,
     offset: i64,
     anchored: Duration,
+    latest: UnixNanos,
 }
 
 impl RealClock {
     fn new() -> Self {
         let base = Instant::now();
-        Self { base, offset: system_nanos(), anchored: Duration::ZERO }
+        Self { base, offset: system_nanos(), anchored: Duration::ZERO, latest: UnixNanos::MIN }
     }
 
     #[inline]
@@ -55,7 +56,9 @@ impl RealClock {
         if elapsed - self.anchored >= ANCHOR_EVERY {
             self.anchor(elapsed);
         }
-        UnixNanos(self.offset + elapsed.as_nanos() as i64)
+        // Where the offset shrank, time stands still for as long instead of running backward.
+        self.latest = self.latest.max(UnixNanos(self.offset + elapsed.as_nanos() as i64));
+        self.latest
     }
 
     #[cold]

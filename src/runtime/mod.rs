@@ -4,6 +4,7 @@ pub mod clock;
 pub mod core;
 pub mod metrics;
 pub mod park;
+pub mod prefetch;
 pub mod ring;
 pub mod stage;
 pub mod transport;

@@ -4,6 +4,10 @@
 //! makes work for it publishes the work, fences, and wakes it if `parked` is up. In every order of these four steps either the
 //! sleeper sees the work or the maker sees the flag. The same holds for a producer that waits for room, with the
 //! ring's `wanted` flag as one more step: see `Hunger`.
+//!
+//! `parked` is written by read-modify-writes only, the taker's released and the sleeper's acquired. So a flag taken for an
+//! earlier sleep comes before the next raise by happens-before alone, which `tests/loom_parking.rs` can follow; from
+//! relaxed stores it follows only by the atomicity of the taker's swap, which its checker does not know.
 
 use std::sync::Arc;
 
@@ -38,7 +42,7 @@ impl Bell {
     /// First step to sleep. The caller must look for work again after this and before sleeping.
     pub fn prepare(&self) {
         if let Some(bell) = &self.0 {
-            bell.parked.store(true, Ordering::Relaxed);
+            bell.parked.swap(true, Ordering::Acquire);
             fence(Ordering::SeqCst);
         }
     }
@@ -46,7 +50,7 @@ impl Bell {
     /// The core is awake, whether or not it slept.
     pub fn awake(&self) {
         if let Some(bell) = &self.0 {
-            bell.parked.store(false, Ordering::Relaxed);
+            bell.parked.swap(false, Ordering::Acquire);
         }
     }
 
@@ -55,14 +59,15 @@ impl Bell {
     pub fn ring(&self) {
         if let Some(bell) = &self.0 {
             fence(Ordering::SeqCst);
-            if bell.parked.load(Ordering::Relaxed) && bell.parked.swap(false, Ordering::Relaxed) {
+            if bell.parked.load(Ordering::Relaxed) && bell.parked.swap(false, Ordering::Release) {
                 bell.waker.wake();
             }
         }
     }
 }
 
-/// Whether the producer of a ring waits for room.
+/// Whether the producer of a ring waits for room. Only the producer writes it: a consumer that lowered it could do so on
+/// behalf of room that is already used up again, and the producer would then sleep through the next.
 #[derive(Default)]
 pub struct Hunger {
     wanted: AtomicBool,
@@ -75,11 +80,16 @@ impl Hunger {
         fence(Ordering::SeqCst);
     }
 
+    /// The producer found room.
+    pub fn sated(&self) {
+        self.wanted.store(false, Ordering::Relaxed);
+    }
+
     /// The consumer has freed room: wakes a producer that waits for it.
     #[inline]
     pub fn feed(&self, producer: &Bell) {
         fence(Ordering::SeqCst);
-        if self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed) {
+        if self.wanted.load(Ordering::Relaxed) {
             producer.ring();
         }
     }

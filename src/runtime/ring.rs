@@ -8,7 +8,7 @@ use super::park::{Bell, Hunger};
 pub struct Sender<T> {
     ring: rtrb::Producer<T>,
     hunger: Arc<Hunger>,
-    consumer: Bell,
+    consumer: Farewell,
     dirty: bool,
     full: bool,
 }
@@ -17,7 +17,7 @@ pub struct Sender<T> {
 pub struct Receiver<T> {
     ring: rtrb::Consumer<T>,
     hunger: Arc<Hunger>,
-    producer: Bell,
+    producer: Farewell,
 }
 
 /// A ring of `depth` slots between the cores of two bells.
@@ -25,8 +25,14 @@ pub fn ring<T>(depth: usize, producer: Bell, consumer: Bell) -> (Sender<T>, Rece
     let (tx, rx) = rtrb::RingBuffer::new(depth);
     let hunger = Arc::new(Hunger::default());
     (
-        Sender { ring: tx, hunger: Arc::clone(&hunger), consumer, dirty: false, full: false },
-        Receiver { ring: rx, hunger, producer },
+        Sender {
+            ring: tx,
+            hunger: Arc::clone(&hunger),
+            consumer: Farewell(consumer),
+            dirty: false,
+            full: false,
+        },
+        Receiver { ring: rx, hunger, producer: Farewell(producer) },
     )
 }
 
@@ -41,7 +47,10 @@ impl<T> Sender<T> {
         match self.ring.push(value) {
             Ok(()) => {
                 self.dirty = true;
-                self.full = false;
+                if self.full {
+                    self.full = false;
+                    self.hunger.sated();
+                }
                 Ok(())
             }
             Err(rtrb::PushError::Full(value)) => {
@@ -59,7 +68,7 @@ impl<T> Sender<T> {
     pub fn flush(&mut self) {
         if self.dirty {
             self.dirty = false;
-            self.consumer.ring();
+            self.consumer.0.ring();
         }
     }
 
@@ -92,11 +101,13 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> Drop for Sender<T> {
+/// Rings when it is dropped. Fields drop in the order in which they stand: after the ring's end has gone, so that whoever wakes
+/// finds that out.
+struct Farewell(Bell);
+
+impl Drop for Farewell {
     fn drop(&mut self) {
-        // A parked consumer must learn that nothing more will come. The end is visible to it only after this drop, so
-        // it also looks at every deadline; see `Core::park`.
-        self.consumer.ring();
+        self.0.ring();
     }
 }
 
@@ -113,7 +124,7 @@ impl<T: Copy> Receiver<T> {
         first.iter().for_each(&mut take);
         second.iter().for_each(&mut take);
         chunk.commit_all();
-        self.hunger.feed(&self.producer);
+        self.hunger.feed(&self.producer.0);
         n
     }
 
@@ -125,7 +136,7 @@ impl<T: Copy> Receiver<T> {
         let taken = first.iter().chain(second).take_while(|value| take(value)).count();
         if taken > 0 {
             chunk.commit(taken);
-            self.hunger.feed(&self.producer);
+            self.hunger.feed(&self.producer.0);
         }
         taken
     }
@@ -133,7 +144,7 @@ impl<T: Copy> Receiver<T> {
     /// Takes one value.
     pub fn pop(&mut self) -> Option<T> {
         let value = self.ring.pop().ok()?;
-        self.hunger.feed(&self.producer);
+        self.hunger.feed(&self.producer.0);
         Some(value)
     }
 }

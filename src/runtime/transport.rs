@@ -335,7 +335,15 @@ impl End {
     /// Sets how many bytes may wait unread on the way to this end: a stalled reader has a small number.
     pub fn set_receive_capacity(&self, capacity: usize) {
         let (inbound, _) = self.directions();
-        self.network.lock().pipes[self.link][inbound].capacity = capacity;
+        let mut state = self.network.lock();
+        let pipe = &mut state.pipes[self.link][inbound];
+        pipe.capacity = capacity;
+        if pipe.bytes.len() < capacity
+            && std::mem::take(&mut pipe.blocked)
+            && let Some(token) = pipe.writer_token
+        {
+            state.ready.push_back(Edge { token, readable: false, writable: true });
+        }
     }
 
     /// Ends the link as a reset does: unread bytes are lost on both sides.
@@ -396,8 +404,9 @@ impl Write for End {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let n = bytes.len().min(pipe.capacity.saturating_sub(pipe.bytes.len()));
+        // A short write spends the edge as a refused one does: epoll(7) lets a writer stop at either.
+        pipe.blocked |= n < bytes.len();
         if n == 0 && !bytes.is_empty() {
-            pipe.blocked = true;
             return Err(ErrorKind::WouldBlock.into());
         }
         pipe.bytes.extend(&bytes[..n]);

@@ -409,7 +409,7 @@ impl Candles {
             KeepTrades::WithId => id.form != IdForm::None,
             KeepTrades::No => false,
         };
-        if kept && id.form != IdForm::None && self.log.find(tick, id).is_some() {
+        if kept && id.form != IdForm::None && self.find_trade(symbol, tick) {
             return Verdict::Refused(Refusal::Duplicate);
         }
         if self.options.bars_from == BarsFrom::Trades {
@@ -438,6 +438,12 @@ impl Candles {
         Verdict::Accepted
     }
 
+    #[inline]
+    fn find_trade(&mut self, symbol: u32, tick: &Tick) -> bool {
+        self.log.find(&mut self.symbols[symbol as usize].trades, tick, tick.id()).is_some()
+    }
+
+    #[inline]
     fn keep(&mut self, symbol: u32, tick: &Tick) {
         while self.log.must_evict(&self.symbols[symbol as usize].trades) {
             let Some(owner) = self.log.oldest_owner() else { break };
@@ -918,7 +924,7 @@ impl Candles {
 
     /// Applies a cancel or a correction to the trade that it names.
     fn take_back(&mut self, symbol: u32, tick: &Tick, sink: &mut impl Sink) -> Verdict {
-        let Some(place) = self.log.find_live(&self.symbols[symbol as usize].trades, tick) else {
+        let Some(place) = self.log.find_live(&mut self.symbols[symbol as usize].trades, tick) else {
             return Verdict::Refused(Refusal::UnknownTrade);
         };
         let ts = self.log.get(place).ts_event;
@@ -1092,9 +1098,15 @@ impl Candles {
         Some(Event::quote(Topic::quotes(state.id), 0, &quote).at(tick.ts_event, tick.ts_recv))
     }
 
-    /// Bytes in use for bars and trades.
+    /// Bytes allocated for bars and trades.
     pub fn bytes(&self) -> usize {
-        self.arena.bytes()
+        self.arena.bytes() + self.log.bytes()
+    }
+
+    /// Allocates the whole budgets now, so that no page is touched for the first time under load.
+    pub fn preallocate(&mut self) {
+        self.arena.preallocate();
+        self.log.preallocate();
     }
 }
 

@@ -2,6 +2,8 @@
 
 use bytemuck::Pod;
 
+use crate::runtime::prefetch::prefetch;
+
 /// No chunk, or no place.
 pub const NONE: u32 = u32::MAX;
 
@@ -89,6 +91,16 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         self.free == NONE && self.links.len() >= self.chunks_max
     }
 
+    /// Allocates and touches every chunk now.
+    pub fn preallocate(&mut self) {
+        while self.slabs.len() * SLAB_CHUNKS < self.chunks_max {
+            let mut slab = bytemuck::zeroed_slice_box(SLAB_CHUNKS * N);
+            // Zeroed memory is not there until it is written to; the write must not be optimised away.
+            slab.iter_mut().for_each(|record| *record = std::hint::black_box(T::zeroed()));
+            self.slabs.push(slab);
+        }
+    }
+
     /// How many chunks can be had without an eviction.
     pub fn spare_chunks(&self) -> usize {
         self.chunks_max - self.links.len() + self.free_chunks
@@ -114,7 +126,13 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         let place = list.tail * N as u32 + list.tail_len;
         list.tail_len += 1;
         list.len += 1;
-        *self.get_mut(place) = record;
+        let (slab, at) = (place as usize / (SLAB_CHUNKS * N), place as usize % (SLAB_CHUNKS * N));
+        let slab = &mut self.slabs[slab];
+        slab[at] = record;
+        // By the time this list grows again the lines of many others have been written.
+        if let Some(next) = slab.get(at + 1) {
+            prefetch(next);
+        }
         Some(place)
     }
 
@@ -150,7 +168,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         if self.is_exhausted() {
             return None;
         }
-        if self.links.len() == self.slabs.len() * SLAB_CHUNKS {
+        if self.links.len() >= self.slabs.len() * SLAB_CHUNKS {
             self.slabs.push(bytemuck::zeroed_slice_box(SLAB_CHUNKS * N));
         }
         self.links.push(Links { previous: NONE, next: NONE, older: NONE, newer: NONE, owner: NONE });

@@ -1,8 +1,11 @@
 //! The trades of the unsealed window: to find duplicates, to take trades back, and to replay the trades topic.
+//!
+//! Most venues number a symbol's trades upward. As long as they do, a greater id is a new one and nothing is looked up. The first
+//! id that is not greater, or comes from another venue, puts that symbol's trades into a shared index, for good.
 
-use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos};
+use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos, Venue};
 
-use super::chunk::{Arena, List, NONE};
+use super::chunk::{Arena, List};
 use super::record::{Rank, Record, Sample};
 
 /// Trades per chunk: 2 KiB.
@@ -10,11 +13,14 @@ const CHUNK: usize = 32;
 const DAY_NS: i64 = 86_400_000_000_000;
 /// A correction of a correction is followed so many times.
 const CORRECTIONS_MAX: usize = 8;
+/// An index slot without an entry.
+const VACANT: u64 = u64::MAX;
 
 /// Every kept trade of one shard, per symbol in order of arrival, and an index of their ids.
 pub struct TradeLog {
     arena: Arena<Tick, CHUNK>,
-    index: Vec<u32>,
+    /// Open addressing: a hash in the upper half, which alone says where its search begins, and a place in the lower.
+    index: Vec<u64>,
     mask: usize,
     indexed: usize,
 }
@@ -25,6 +31,10 @@ pub struct SymbolTrades {
     list: List,
     /// The sequence of its newest entry: how many trades, cancels and corrections there were.
     pub sequence: u64,
+    /// While ids ascend: the greatest, with its day, and the market that gives them.
+    greatest: (i64, u64),
+    market: (Venue, u8),
+    is_indexed: bool,
 }
 
 impl SymbolTrades {
@@ -37,9 +47,14 @@ impl SymbolTrades {
 impl TradeLog {
     /// A log of at most `bytes_max`, its index included.
     pub fn new(bytes_max: usize) -> Self {
-        // An index slot of 4 bytes twice per trade of 64 bytes: one ninth of the whole.
-        let arena = Arena::new(bytes_max / 9 * 8);
+        // Two to four index slots of 8 bytes beside each trade of 64.
+        let arena = Arena::new(bytes_max / 3 * 2);
         Self { arena, index: Vec::new(), mask: 0, indexed: 0 }
+    }
+
+    /// Allocates everything now, so that no page is touched for the first time under load.
+    pub fn preallocate(&mut self) {
+        self.arena.preallocate();
     }
 
     /// Whether an append to `symbol` must be preceded by [`Self::evict`].
@@ -53,11 +68,16 @@ impl TradeLog {
         self.arena.oldest_owner()
     }
 
+    /// Bytes allocated so far.
+    pub fn bytes(&self) -> usize {
+        self.arena.bytes() + self.index.len() * size_of::<u64>()
+    }
+
     /// Drops the oldest chunk, which is `symbol`'s. Returns how many trades went.
     pub fn evict(&mut self, symbol: &mut SymbolTrades) -> usize {
         let n = self.arena.head_len(&symbol.list);
         for _ in 0..n {
-            if let Some(place) = self.arena.front(&symbol.list) {
+            if let Some(place) = self.arena.front(&symbol.list).filter(|_| symbol.is_indexed) {
                 self.unindex(place);
             }
             self.arena.pop_front(&mut symbol.list);
@@ -65,31 +85,19 @@ impl TradeLog {
         n
     }
 
-    /// Appends an entry; its id, if it has one, is found from then on unless an equal one was there before.
+    /// Appends an entry. A trade's id must be new, as [`Self::find`] said.
     #[inline]
     pub fn append(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) {
         symbol.sequence += 1;
         let Some(place) = self.arena.push(&mut symbol.list, owner, *tick) else { return };
-        let id = match tick.kind() {
-            TickKind::Trade => tick.id(),
-            TickKind::Correction => tick.corrected_id(),
-            _ => return,
-        };
-        if id.form == IdForm::None {
-            return;
-        }
-        if (self.indexed + 1) * 2 > self.index.len() {
-            self.grow_index();
-        }
-        let mut slot = hash(tick, id) & self.mask;
-        while self.index[slot] != NONE {
-            if self.names(self.index[slot], tick, id) {
-                return;
+        match own_id(tick) {
+            Some(id) if symbol.is_indexed => self.insert(hash(tick, id), place),
+            Some(id) => {
+                symbol.greatest = (day(tick), id.bits as u64);
+                symbol.market = (tick.venue, tick.trf);
             }
-            slot = (slot + 1) & self.mask;
+            None => {}
         }
-        self.index[slot] = place;
-        self.indexed += 1;
     }
 
     /// Counts a fact of a symbol whose trades are not kept.
@@ -97,25 +105,58 @@ impl TradeLog {
         symbol.sequence += 1;
     }
 
-    /// The first kept trade of `tick`'s venue, TRF and date with this id.
+    /// The kept trade of `tick`'s venue, TRF and date with this id.
     #[inline]
-    pub fn find(&self, tick: &Tick, id: TradeId) -> Option<u32> {
+    pub fn find(&mut self, symbol: &mut SymbolTrades, tick: &Tick, id: TradeId) -> Option<u32> {
+        if !symbol.is_indexed {
+            let ascends = (day(tick), id.bits as u64) > symbol.greatest || symbol.list.is_empty();
+            let same = symbol.market == (tick.venue, tick.trf) || symbol.list.is_empty();
+            if id.form == IdForm::Number && id.bits >> 64 == 0 && ascends && same {
+                return None;
+            }
+            self.index_all(symbol);
+        }
+        self.lookup(tick, id)
+    }
+
+    fn lookup(&self, tick: &Tick, id: TradeId) -> Option<u32> {
         if self.index.is_empty() {
             return None;
         }
-        let mut slot = hash(tick, id) & self.mask;
-        while self.index[slot] != NONE {
-            if self.names(self.index[slot], tick, id) {
-                return Some(self.index[slot]);
+        let hash = hash(tick, id);
+        let mut slot = hash as usize & self.mask;
+        while self.index[slot] != VACANT {
+            let place = self.index[slot] as u32;
+            if (self.index[slot] >> 32) as u32 == hash {
+                let entry = self.arena.get(place);
+                if own_id(entry) == Some(id) && same_market(entry, tick) {
+                    return Some(place);
+                }
             }
             slot = (slot + 1) & self.mask;
         }
         None
     }
 
+    #[cold]
+    fn index_all(&mut self, symbol: &mut SymbolTrades) {
+        symbol.is_indexed = true;
+        let mut next = self.arena.front(&symbol.list);
+        while let Some(place) = next {
+            let entry = *self.arena.get(place);
+            if let Some(id) = own_id(&entry) {
+                self.insert(hash(&entry, id), place);
+            }
+            next = self.arena.after(&symbol.list, place);
+        }
+    }
+
     /// The entry that now stands for the trade named by `tick` (a cancel or correction): itself, or what corrected it.
-    pub fn find_live(&self, symbol: &SymbolTrades, tick: &Tick) -> Option<u32> {
-        let place = self.find(tick, tick.id())?;
+    pub fn find_live(&mut self, symbol: &mut SymbolTrades, tick: &Tick) -> Option<u32> {
+        if tick.id().form == IdForm::None {
+            return None;
+        }
+        let place = self.find(symbol, tick, tick.id())?;
         if !self.get(place).is_cancelled() {
             return Some(place);
         }
@@ -145,7 +186,7 @@ impl TradeLog {
             if origin.kind() != TickKind::Correction {
                 break;
             }
-            match self.find(&origin, origin.id()) {
+            match self.lookup(&origin, origin.id()) {
                 Some(place) if self.get(place) != &origin => origin = *self.get(place),
                 _ => break,
             }
@@ -182,42 +223,37 @@ impl TradeLog {
         self.arena.back(&symbol.list).map(|place| self.arena.get(place))
     }
 
-    fn names(&self, place: u32, tick: &Tick, id: TradeId) -> bool {
-        let entry = self.arena.get(place);
-        let entry_id = if entry.kind() == TickKind::Correction { entry.corrected_id() } else { entry.id() };
-        entry_id == id && same_market(entry, tick)
+    #[inline]
+    fn insert(&mut self, hash: u32, place: u32) {
+        if (self.indexed + 1) * 2 > self.index.len() {
+            self.grow_index();
+        }
+        self.place_in_index(u64::from(hash) << 32 | u64::from(place));
+        self.indexed += 1;
+    }
+
+    fn place_in_index(&mut self, entry: u64) {
+        let mut slot = (entry >> 32) as usize & self.mask;
+        while self.index[slot] != VACANT {
+            slot = (slot + 1) & self.mask;
+        }
+        self.index[slot] = entry;
     }
 
     #[cold]
     fn grow_index(&mut self) {
         let slots = (self.index.len() * 2).max(1024);
-        let old = std::mem::replace(&mut self.index, vec![NONE; slots]);
+        let old = std::mem::replace(&mut self.index, vec![VACANT; slots]);
         self.mask = slots - 1;
-        for place in old.into_iter().filter(|&place| place != NONE) {
-            let mut slot = self.home(place);
-            while self.index[slot] != NONE {
-                slot = (slot + 1) & self.mask;
-            }
-            self.index[slot] = place;
-        }
-    }
-
-    /// The slot where the entry's search begins.
-    fn home(&self, place: u32) -> usize {
-        let entry = self.arena.get(place);
-        let id = if entry.kind() == TickKind::Correction { entry.corrected_id() } else { entry.id() };
-        hash(entry, id) & self.mask
+        old.into_iter().filter(|&entry| entry != VACANT).for_each(|entry| self.place_in_index(entry));
     }
 
     fn unindex(&mut self, place: u32) {
         let entry = self.arena.get(place);
-        if self.index.is_empty() || (entry.id().form == IdForm::None && entry.kind() != TickKind::Correction)
-        {
-            return;
-        }
-        let mut slot = self.home(place);
-        while self.index[slot] != place {
-            if self.index[slot] == NONE {
+        let Some(id) = own_id(entry) else { return };
+        let mut slot = hash(entry, id) as usize & self.mask;
+        while self.index[slot] as u32 != place {
+            if self.index[slot] == VACANT {
                 return;
             }
             slot = (slot + 1) & self.mask;
@@ -228,10 +264,10 @@ impl TradeLog {
         loop {
             slot = (slot + 1) & self.mask;
             let next = self.index[slot];
-            if next == NONE {
+            if next == VACANT {
                 break;
             }
-            let home = self.home(next);
+            let home = (next >> 32) as usize & self.mask;
             let distance_to_hole = hole.wrapping_sub(home) & self.mask;
             let distance_to_slot = slot.wrapping_sub(home) & self.mask;
             if distance_to_hole <= distance_to_slot {
@@ -239,24 +275,36 @@ impl TradeLog {
                 hole = slot;
             }
         }
-        self.index[hole] = NONE;
+        self.index[hole] = VACANT;
     }
+}
+
+/// The id by which an entry of the log is found. A correction that keeps its trade's id is found through that trade.
+#[inline]
+fn own_id(entry: &Tick) -> Option<TradeId> {
+    let id = match entry.kind() {
+        TickKind::Trade => entry.id(),
+        TickKind::Correction if entry.corrected_id() != entry.id() => entry.corrected_id(),
+        _ => return None,
+    };
+    (id.form != IdForm::None).then_some(id)
 }
 
 fn same_market(a: &Tick, b: &Tick) -> bool {
     a.symbol == b.symbol && a.venue == b.venue && a.trf == b.trf && day(a) == day(b)
 }
 
+#[inline]
 fn day(tick: &Tick) -> i64 {
     tick.ts_event.0.div_euclid(DAY_NS)
 }
 
 #[inline]
-fn hash(tick: &Tick, id: TradeId) -> usize {
+fn hash(tick: &Tick, id: TradeId) -> u32 {
     let low = id.bits as u64;
     let high = (id.bits >> 64) as u64 ^ (u64::from(tick.venue.0) << 32) ^ (u64::from(tick.trf) << 40);
     let key = low.wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ (high ^ (u64::from(tick.symbol.0) << 8)).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
         ^ (day(tick) as u64).wrapping_mul(0x1656_67b1_9e37_79f9);
-    (key ^ (key >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) as usize >> 20
+    ((key ^ (key >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
 }
