@@ -106,7 +106,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         self.chunks_max - self.links.len() + self.free_chunks
     }
 
-    /// Whether a push onto `list` needs [`Self::evict`] of the oldest chunk first.
+    /// Whether a push onto `list` needs the oldest chunk evicted first.
     #[inline]
     pub fn must_evict(&self, list: &List) -> bool {
         (list.tail == NONE || list.tail_len as usize == N) && self.is_exhausted()
