@@ -90,6 +90,15 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<(), Failure> {
     })
 }
 
+/// Raises `flag` on SIGINT and SIGTERM.
+pub(super) fn on_signal(flag: &Arc<AtomicBool>) -> Result<(), Failure> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(flag))
+            .map_err(|error| Failure::Run(format!("cannot catch signal {signal}: {error}")))?;
+    }
+    Ok(())
+}
+
 /// The demo's files, unpacked for as long as it runs.
 struct Recordings {
     folder: PathBuf,
@@ -125,10 +134,7 @@ fn run(
     greet: impl FnOnce(&Engine),
 ) -> Result<(), Failure> {
     let signalled = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&signalled))
-            .map_err(|error| Failure::Run(format!("cannot catch signal {signal}: {error}")))?;
-    }
+    on_signal(&signalled)?;
     let engine = Engine::new(config, Outlet::Gateway, pace, epoch())
         .map_err(|error| Failure::Run(error.to_string()))?;
     greet(&engine);
