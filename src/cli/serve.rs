@@ -77,7 +77,7 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<(), Failure> {
     run(config, Some(pace), arguments.latency_log.as_deref(), |engine| {
         let Some(addr) = engine.gateway_addr else { return };
         println!(
-            "tickwire demo: real trades of SPY, BAC, AIG, IBM (2013-10-07) and BTCUSDT, ETHUSDT spot and perpetual (2024-08-08),\n\
+            "tickwire demo: real trades of SPY, BAC, AIG, IBM (2013-10-08) and BTCUSDT, ETHUSDT spot and perpetual (2024-08-08),\n\
              replayed as if they happened now, at ws://{addr}/v1/stream. Ctrl-C ends it and prints the latencies.\n\n\
              Try, in another terminal (pip install websockets):\n\n\
              python3 -c 'import asyncio,websockets as w\n\
