@@ -11,6 +11,8 @@ pub struct Sender<T> {
     consumer: Bell,
     dirty: bool,
     full: bool,
+    /// While `full`: how many slots must be free before trying again is of use.
+    wanted: usize,
 }
 
 /// The receiving end. It belongs to one stage.
@@ -25,7 +27,7 @@ pub fn ring<T>(depth: usize, producer: Bell, consumer: Bell) -> (Sender<T>, Rece
     let (tx, rx) = rtrb::RingBuffer::new(depth);
     let hunger = Arc::new(Hunger::default());
     (
-        Sender { ring: tx, hunger: Arc::clone(&hunger), consumer, dirty: false, full: false },
+        Sender { ring: tx, hunger: Arc::clone(&hunger), consumer, dirty: false, full: false, wanted: 1 },
         Receiver { ring: rx, hunger, producer },
     )
 }
@@ -48,6 +50,7 @@ impl<T> Sender<T> {
                 Ok(())
             }
             Err(rtrb::PushError::Full(value)) => {
+                self.wanted = 1;
                 if !self.full {
                     self.full = true;
                     self.hunger.declare();
@@ -77,16 +80,17 @@ impl<T> Sender<T> {
         self.ring.buffer().capacity()
     }
 
-    /// Asks to be woken as soon as there is room, without pushing.
-    pub fn want_room(&mut self) {
+    /// Asks to be woken once there is room for `n` values, without pushing.
+    pub fn want_room(&mut self, n: usize) {
         self.full = true;
+        self.wanted = n.min(self.depth());
         self.hunger.declare();
     }
 
-    /// A push was refused and there is room now: work to do before sleeping.
+    /// There was too little room and there is enough now: work to do before sleeping.
     #[inline]
     pub fn has_news(&self) -> bool {
-        self.full && self.ring.slots() > 0
+        self.full && self.ring.slots() >= self.wanted
     }
 
     /// Nobody is left to receive.
