@@ -264,6 +264,29 @@ fn a_resync_asks_again_for_joins_it_interrupted() {
 }
 
 #[test]
+fn who_joins_while_others_are_made_whole_is_not_sent_again_what_its_snapshot_holds() {
+    let mut world = World::new(1, options());
+    let (mut member, topic) = joined(&mut world, 5);
+    let mut joiner = world.client();
+    joiner.send(AAPL);
+    world.join(0);
+    world.emit(0, &[Event::resync()]);
+    // The shard answers in the order in which it is asked.
+    for Interest { ask, .. } in world.asked(0) {
+        let Ask::Join { request, since } = ask else { panic!("{ask:?}") };
+        let first = since.map_or(7, |since| since + 1);
+        let facts = (first..=7).map(|n| closed(topic, n).answering(request));
+        let begin = [Event::answer_begin(topic, request, since.is_some())];
+        let answer: Vec<Event> =
+            begin.into_iter().chain(facts).chain([Event::answer_end(topic, request, 7)]).collect();
+        world.emit(0, &answer);
+    }
+    world.emit(0, &[closed(topic, 8)]);
+    assert_eq!(words(&member.all()), ["bar@6", "bar@7", "bar@8"]);
+    assert_eq!(words(&joiner.all()), ["subscribed", "snapshot@7", "bar@8"]);
+}
+
+#[test]
 fn a_resync_finds_symbols_that_a_wildcard_never_heard_of() {
     let mut world = World::new(1, options());
     let mut client = world.client();
