@@ -7,6 +7,7 @@
 //!
 //! The modules, in the order in which a tick meets them: [`feed`], [`ingest`], [`shard`], [`gateway`] (or [`collect`],
 //! which writes bars to a file). They share the records of [`model`] and stand on [`runtime`]; [`topology`] alone knows them all.
+//! [`replay`] is the other end of a feed: it sends recordings to an engine.
 
 #![deny(unsafe_code)]
 
@@ -17,6 +18,7 @@ pub mod gateway;
 pub mod ingest;
 pub mod latency;
 pub mod model;
+pub mod replay;
 pub mod runtime;
 pub mod shard;
 pub mod topology;

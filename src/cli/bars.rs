@@ -1,11 +1,10 @@
 //! `tickwire bars`: files in, every bar's final revision out.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tickwire::config::Config;
 use tickwire::feed::{Origin, SourceOptions};
 use tickwire::latency::Totals;
@@ -14,7 +13,7 @@ use tickwire::runtime::core::Stop;
 use tickwire::shard::CandleOptions;
 use tickwire::topology::{Engine, Outlet};
 
-use super::{BarsArguments, Failure};
+use super::{BarsArguments, Failure, progress_bar};
 
 /// How often the progress bar moves.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -93,18 +92,4 @@ fn config(arguments: &BarsArguments) -> Result<Config, Failure> {
     config.layout.ticks_depth = arguments.ring_depth as usize;
     config.layout.events_depth = arguments.ring_depth as usize;
     Ok(config)
-}
-
-fn progress_bar(quiet: bool) -> ProgressBar {
-    let target = if quiet || !io::stderr().is_terminal() {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
-    let bar = ProgressBar::with_draw_target(None, target);
-    // A template that does not parse leaves the default style.
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -1,16 +1,20 @@
 //! Commands and flags. Exit codes: 0 well, 1 failed, 2 bad usage.
 
 mod bars;
+mod replay;
 mod serve;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tickwire::config::{Config, ConfigError, Placement};
 use tickwire::feed::{self, DialectRow};
 use tickwire::model::Timeframes;
+use tickwire::replay::{Speed, Target};
 use tickwire::shard::BarsFrom;
 
 /// Market ticks in, exact candles out over WebSocket, the latency of every step on record.
@@ -31,6 +35,8 @@ enum Command {
     Check(CheckArguments),
     /// Turn files into bars as fast as they go, one JSON object a line in order of symbol, timeframe and start
     Bars(BarsArguments),
+    /// Send recorded files to an engine, at the pace they were recorded or a multiple of it
+    Replay(ReplayArguments),
 }
 
 #[derive(Args)]
@@ -103,6 +109,25 @@ struct BarsArguments {
     quiet: bool,
 }
 
+#[derive(Args)]
+struct ReplayArguments {
+    /// Files, sent one after the other; .gz is read as it is
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What the lines are: csv, massive or binance
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    format: &'static DialectRow,
+    /// How fast: 1x is as recorded, 10x ten times that, max as fast as the engine takes it
+    #[arg(long, value_name = "SPEED", default_value = "1x", value_parser = str::parse::<Speed>)]
+    speed: Speed,
+    /// Where to: tcp://host:port for a source of kind tcp, ws://host:port[/ingest] for one of kind websocket
+    #[arg(long, value_name = "URL", value_parser = str::parse::<Target>)]
+    to: Target,
+    /// Move the recorded times so that the first is now
+    #[arg(long)]
+    retime: bool,
+}
+
 fn parse_format(text: &str) -> Result<&'static DialectRow, String> {
     feed::find(text).ok_or_else(|| {
         let known: Vec<_> =
@@ -130,6 +155,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Check(arguments) => serve::check(&arguments),
         Command::Bars(arguments) => bars::bars(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -150,4 +176,19 @@ fn environment(name: &str) -> Option<String> {
 
 fn load(path: &std::path::Path) -> Result<Config, Failure> {
     Ok(Config::load(path, environment)?)
+}
+
+/// A bar on standard error where that is a terminal.
+fn progress_bar(quiet: bool) -> ProgressBar {
+    let target = if quiet || !std::io::stderr().is_terminal() {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    // A template that does not parse leaves the default style.
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
+        bar.set_style(style);
+    }
+    bar
 }

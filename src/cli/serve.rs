@@ -77,7 +77,7 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<(), Failure> {
     run(config, Some(pace), arguments.latency_log.as_deref(), |engine| {
         let Some(addr) = engine.gateway_addr else { return };
         println!(
-            "tickwire demo: real trades of SPY, BAC, AIG, IBM (2013-10-07) and BTCUSDT, ETHUSDT spot and perpetual (2024-08-08),\n\
+            "tickwire demo: real trades of SPY, BAC, AIG, IBM (2013-10-08) and BTCUSDT, ETHUSDT spot and perpetual (2024-08-08),\n\
              replayed as if they happened now, at ws://{addr}/v1/stream. Ctrl-C ends it and prints the latencies.\n\n\
              Try, in another terminal (pip install websockets):\n\n\
              python3 -c 'import asyncio,websockets as w\n\
@@ -88,6 +88,15 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<(), Failure> {
              asyncio.run(main())'\n"
         );
     })
+}
+
+/// Raises `flag` on SIGINT and SIGTERM.
+pub(super) fn on_signal(flag: &Arc<AtomicBool>) -> Result<(), Failure> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(flag))
+            .map_err(|error| Failure::Run(format!("cannot catch signal {signal}: {error}")))?;
+    }
+    Ok(())
 }
 
 /// The demo's files, unpacked for as long as it runs.
@@ -125,10 +134,7 @@ fn run(
     greet: impl FnOnce(&Engine),
 ) -> Result<(), Failure> {
     let signalled = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&signalled))
-            .map_err(|error| Failure::Run(format!("cannot catch signal {signal}: {error}")))?;
-    }
+    on_signal(&signalled)?;
     let engine = Engine::new(config, Outlet::Gateway, pace, epoch())
         .map_err(|error| Failure::Run(error.to_string()))?;
     greet(&engine);

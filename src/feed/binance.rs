@@ -41,10 +41,17 @@ impl Dialect for Binance {
     }
 }
 
+/// How many digits of a receive time stand before the message, a space after them; 0 where there is none.
+#[inline]
+pub fn receive_time_digits(line: &[u8]) -> usize {
+    let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
+    if line.get(digits) == Some(&b' ') { digits } else { 0 }
+}
+
 /// The time before the message, if there is one, and where the message begins.
 fn receive_time(line: &[u8], cx: &Context<'_>) -> Result<(Option<UnixNanos>, usize), Reason> {
-    let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
-    if digits == 0 || line.get(digits) != Some(&b' ') {
+    let digits = receive_time_digits(line);
+    if digits == 0 {
         return Ok((None, 0));
     }
     if digits > 19 {

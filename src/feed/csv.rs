@@ -46,12 +46,25 @@ pub enum HeaderError {
     Quote,
 }
 
+/// How a row writes its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TimeUnit {
+pub enum TimeUnit {
+    /// Whole nanoseconds since 1970.
     Nanos,
+    /// Whole microseconds since 1970.
     Micros,
+    /// Whole milliseconds since 1970.
     Millis,
+    /// ISO 8601.
     Iso,
+}
+
+/// Which field of a row, from 0, has the event time under this header, and how it is written.
+///
+/// # Errors
+/// Where the header cannot be used.
+pub fn time_column(header: &[u8]) -> Result<(usize, TimeUnit), HeaderError> {
+    Columns::read(header).map(|columns| (columns.time, columns.unit))
 }
 
 /// Where the fields are; an absent one has the place `ABSENT`.
@@ -347,7 +360,7 @@ fn time(unit: TimeUnit, text: &[u8], cx: &Context<'_>) -> Result<UnixNanos, Reas
 
 /// ISO 8601 with a zone or an offset; without either it is UTC.
 #[cold]
-fn iso(text: &[u8]) -> Result<UnixNanos, Reason> {
+pub(crate) fn iso(text: &[u8]) -> Result<UnixNanos, Reason> {
     let text = std::str::from_utf8(text).map_err(|_| Reason::TimeBad)?;
     let at = match text.parse::<jiff::Timestamp>() {
         Ok(at) => at,

@@ -49,11 +49,40 @@ enum Reader {
     Gzip(Box<MultiGzDecoder<BufReader<Raw>>>),
 }
 
-impl Read for Reader {
+/// A file's bytes, unpacked where it is gzip.
+pub struct FileBytes(Reader);
+
+impl FileBytes {
+    /// Opens a file. Its size is added to the progress' total.
+    ///
+    /// # Errors
+    /// Where it cannot be opened or its first bytes cannot be read.
+    pub fn open(path: &Path, progress: &Progress) -> Result<Self, SourceError> {
+        let failed = |error| SourceError::Open { path: path.display().to_string(), error };
+        let file = File::open(path).map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        if about.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        progress.total.fetch_add(about.len(), Ordering::Relaxed);
+        let mut counted = Counted { file, done: Arc::clone(&progress.done) };
+        let mut magic = Vec::with_capacity(2);
+        Read::by_ref(&mut counted).take(2).read_to_end(&mut magic).map_err(failed)?;
+        let zipped = magic == GZIP_MAGIC;
+        let raw = Cursor::new(magic).chain(counted);
+        Ok(Self(if zipped {
+            Reader::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, raw))))
+        } else {
+            Reader::Plain(raw)
+        }))
+    }
+}
+
+impl Read for FileBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(raw) => raw.read(buffer),
-            Self::Gzip(decoder) => decoder.read(buffer),
+        match &mut self.0 {
+            Reader::Plain(raw) => raw.read(buffer),
+            Reader::Gzip(decoder) => decoder.read(buffer),
         }
     }
 }
@@ -61,7 +90,7 @@ impl Read for Reader {
 /// A file being read.
 pub struct FileFeed {
     path: PathBuf,
-    reader: Reader,
+    reader: FileBytes,
     lines: Lines,
     dialect: Box<dyn Dialect>,
     ended: bool,
@@ -78,26 +107,9 @@ impl FileFeed {
         line_bytes_max: usize,
         progress: &Progress,
     ) -> Result<Self, SourceError> {
-        let failed = |error| SourceError::Open { path: path.display().to_string(), error };
-        let file = File::open(path).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        if about.is_dir() {
-            return Err(failed(io::ErrorKind::IsADirectory.into()));
-        }
-        progress.total.fetch_add(about.len(), Ordering::Relaxed);
-        let mut counted = Counted { file, done: Arc::clone(&progress.done) };
-        let mut magic = Vec::with_capacity(2);
-        Read::by_ref(&mut counted).take(2).read_to_end(&mut magic).map_err(failed)?;
-        let zipped = magic == GZIP_MAGIC;
-        let raw = Cursor::new(magic).chain(counted);
-        let reader = if zipped {
-            Reader::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, raw))))
-        } else {
-            Reader::Plain(raw)
-        };
         Ok(Self {
             path: path.to_owned(),
-            reader,
+            reader: FileBytes::open(path, progress)?,
             lines: Lines::new(READ_BYTES, line_bytes_max),
             dialect: (row.open)(),
             ended: false,

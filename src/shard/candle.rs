@@ -22,6 +22,8 @@ use super::trades::{SymbolTrades, TradeLog};
 const CHUNK: usize = 8;
 /// How many replaced revisions a topic keeps for replay.
 const SUPERSEDED_MAX: usize = 64;
+/// So many open bars a symbol may always have: the one that ends, the one that begins, and a little ahead of our clock.
+const OPEN_BARS_MIN: usize = 4;
 /// No bar starts here.
 const NO_START: UnixNanos = UnixNanos::MAX;
 const DAY: Nanos = Nanos::from_secs(86_400);
@@ -84,8 +86,10 @@ pub struct CandleOptions {
     pub replayable: bool,
     /// A symbol's first bar is marked incomplete: live, its beginning was missed.
     pub joined_midway: bool,
-    /// Open bars a symbol may have at once; ticks dated further ahead are refused.
+    /// Open bars of the finest timeframe that a symbol may have at once; ticks dated further ahead are refused.
     pub open_bars_max: usize,
+    /// Open bars that all symbols together may have before those with more than a few get no further ones.
+    pub open_bars_total_max: usize,
 }
 
 impl CandleOptions {
@@ -103,7 +107,10 @@ impl CandleOptions {
             trades_bytes_max: 256 << 20,
             replayable: true,
             joined_midway: true,
-            open_bars_max: 64,
+            // An hour of seconds: what a tick may be ahead at most.
+            open_bars_max: 3_604,
+            // 36 MiB.
+            open_bars_total_max: 1 << 18,
         }
     }
 
@@ -119,6 +126,7 @@ impl CandleOptions {
             replayable: false,
             joined_midway: false,
             open_bars_max: usize::MAX,
+            open_bars_total_max: usize::MAX,
             ..Self::live(timeframes)
         }
     }
@@ -259,7 +267,7 @@ struct SymbolState {
     next_flags: BarFlags,
     trades: SymbolTrades,
     /// The other open bars, by start.
-    others: Vec<Record>,
+    others: VecDeque<Record>,
     /// By level: start of the first interval that has closed children and is not closed itself.
     pending: Box<[UnixNanos]>,
     levels: Box<[Level]>,
@@ -284,6 +292,7 @@ pub struct Candles {
     arena: Arena<Record, CHUNK>,
     log: TradeLog,
     timers: Timers,
+    open_bars: usize,
     tallies: Tallies,
 }
 
@@ -304,6 +313,7 @@ impl Candles {
             arena: Arena::new(options.history_bytes_max),
             log: TradeLog::new(options.trades_bytes_max),
             timers: Timers::default(),
+            open_bars: 0,
             tallies: Tallies::default(),
             options,
         }
@@ -364,7 +374,7 @@ impl Candles {
             source: 0,
             next_flags: joined,
             trades: SymbolTrades::default(),
-            others: Vec::with_capacity(2),
+            others: VecDeque::with_capacity(2),
             pending: vec![NO_START; self.specs.len()].into(),
             levels: (0..self.specs.len()).map(|_| Level::new()).collect(),
             quote: None,
@@ -524,22 +534,29 @@ impl Candles {
         if start < state.levels[0].closed_to {
             return self.add_late(symbol, sample, when, sink);
         }
+        let mut is_new = false;
         let record = match state.others.binary_search_by_key(&start, |record| record.bar.start) {
             Ok(at) => {
-                let mut record = state.others.remove(at);
+                let mut record = state.others.remove(at).unwrap_or(Record::empty(start));
                 record.add(sample);
                 record
             }
-            Err(_) if state.others.len() + 1 >= self.options.open_bars_max => {
+            Err(_)
+                if state.others.len() + 1 >= self.options.open_bars_max
+                    || (self.open_bars >= self.options.open_bars_total_max
+                        && state.others.len() >= OPEN_BARS_MIN) =>
+            {
                 return Verdict::Refused(Refusal::TooFarAhead);
             }
             Err(_) => {
                 let mut record = Record::first(start, sample);
                 record.flags = std::mem::take(&mut state.next_flags);
+                is_new = true;
                 record
             }
         };
         let previous = std::mem::replace(&mut state.current, record);
+        self.open_bars += usize::from(is_new);
         state.current_end = start + self.specs[0].len;
         if previous.bar.start != NO_START {
             let at = state.others.partition_point(|record| record.bar.start < previous.bar.start);
@@ -768,7 +785,7 @@ impl Candles {
         loop {
             let state = &mut self.symbols[symbol as usize];
             let current = state.current.bar.start;
-            let first = state.others.first().map_or(current, |other| other.bar.start.min(current));
+            let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
             if first == NO_START || first + finest > limit {
                 break;
             }
@@ -780,8 +797,9 @@ impl Candles {
                 state.current_end = UnixNanos::MIN;
                 std::mem::replace(&mut state.current, Record::empty(NO_START))
             } else {
-                state.others.remove(0)
+                state.others.pop_front().unwrap_or(Record::empty(first))
             };
+            self.open_bars -= 1;
             state.levels[0].closed_to = first + finest;
             self.append(symbol, 0, record, sink);
             if self.options.seal_after == Nanos::ZERO {
@@ -887,7 +905,7 @@ impl Candles {
     fn set_deadline(&mut self, symbol: u32) {
         let state = &mut self.symbols[symbol as usize];
         let current = state.current.bar.start;
-        let first = state.others.first().map_or(current, |other| other.bar.start.min(current));
+        let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
         let open = if first == NO_START { UnixNanos::MAX } else { first + self.specs[0].len };
         let due = open.min(state.parents_due);
         state.deadline = due + self.options.grace;
@@ -976,12 +994,14 @@ impl Candles {
             if state.current.bar.start == start {
                 state.current.replace(fresh);
                 if emptied {
+                    self.open_bars -= 1;
                     state.current = Record::empty(NO_START);
                     state.current_end = UnixNanos::MIN;
                 }
             } else if let Ok(at) = state.others.binary_search_by_key(&start, |record| record.bar.start) {
                 state.others[at].replace(fresh);
                 if emptied {
+                    self.open_bars -= 1;
                     state.others.remove(at);
                 }
             }
@@ -1021,7 +1041,7 @@ impl Candles {
         let current = Some(state.current.bar.start).filter(|&start| start != NO_START);
         let pending = Some(state.pending[level]).filter(|&start| start != NO_START);
         let start =
-            current.or(pending).or_else(|| state.others.first().map(|record| record.bar.start))?.floor(len);
+            current.or(pending).or_else(|| state.others.front().map(|record| record.bar.start))?.floor(len);
         let mut sum = Record::empty(start);
         self.gather(symbol, level, start, start + len, &mut sum);
         (sum.bar.trades > 0).then(|| {
