@@ -16,6 +16,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["model", "runtime"]),
     ("relay", &["model", "runtime"]),
     ("control", &["model", "runtime"]),
+    // What stands in the gateway's place where bars go to a file.
+    ("collect", &["model", "runtime"]),
+    ("latency", &["runtime"]),
+    ("replay", &["model", "runtime", "feed"]),
     // It fills the options that each stage defines.
     (
         "config",
@@ -25,13 +29,13 @@ const LAYERS: &[(&str, &[&str])] = &[
         "topology",
         &[
             "model", "runtime", "feed", "ingest", "shard", "gateway", "journal", "store", "relay", "control",
-            "config",
+            "config", "collect",
         ],
     ),
 ];
 
 /// Sees everything: it only declares or starts.
-const ROOTS: &[&str] = &["lib", "main"];
+const ROOTS: &[&str] = &["lib", "main", "cli"];
 
 /// The modules that a file names by a path from the crate's root, with their lines. `file` is relative to `src`.
 fn imports(file: &str, source: &str) -> Vec<(usize, String)> {

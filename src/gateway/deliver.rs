@@ -54,10 +54,13 @@ impl Gateway {
     pub(super) fn publish(&mut self, row: u32, event: &Event) {
         let entry = self.topics.row_mut(row);
         entry.sequence = event.sequence;
-        if event.kind() == EventKind::BarClosed
-            && entry.state.is_some_and(|state| state.as_bar().start <= event.as_bar().start)
-        {
-            entry.state = None;
+        if let Some(state) = &mut entry.state {
+            let over = event.kind() == EventKind::BarClosed && state.as_bar().start <= event.as_bar().start;
+            // A state that outlives a fact is written after it, and carries its number.
+            state.sequence = event.sequence;
+            if over {
+                entry.state = None;
+            }
             self.cleared.extend(entry.frames.iter_mut().filter_map(Option::take));
             self.release_cleared();
         }

@@ -3,8 +3,8 @@
 import asyncio
 import threading
 
-from engine import PATIENCE_S, Engine, Failed, require, wait_for
-from native import Native
+from engine import PATIENCE_S, Engine, require, wait_for
+from native import Native, together
 from ticks import Bars, Feed
 
 SYMBOLS = ["H0", "H1", "H2", "H3"]
@@ -44,16 +44,13 @@ class Bystanders:
             await client.subscribe(SYMBOLS, TIMEFRAMES)
             self.clients.append(client)
         self.ready.set()
-        await asyncio.gather(*(self._follow(client) for client in self.clients))
+        await together(*(self._follow(client) for client in self.clients))
 
     async def _follow(self, client):
         loop = asyncio.get_running_loop()
         last = loop.time()
         while self.goal is None or any(client.topics[name].sequence < at for name, at in self.goal.items()):
-            try:
-                await client.follow()
-            except asyncio.TimeoutError:
-                raise Failed("a bystander heard nothing more") from None
+            await client.follow()
             now = loop.time()
             self.slowest_ms, last = max(self.slowest_ms, (now - last) * 1_000), now
 

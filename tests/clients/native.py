@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from websockets.asyncio.client import connect
 
-from engine import PATIENCE_S, require
+from engine import PATIENCE_S, Failed, require
 
 
 def read(text):
@@ -21,6 +21,17 @@ async def open_socket(url, **options):
     """
     plain = {"compression": None, "ping_interval": None, "proxy": None, "max_queue": None, "max_size": None}
     return await connect(url, open_timeout=PATIENCE_S, **plain, **options)
+
+
+async def together(*work):
+    """All at once; the first failure ends the others, and is the one that is told."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Topic:
@@ -61,8 +72,10 @@ class Native:
         await self.socket.send(json.dumps(fields))
 
     async def receive(self):
-        text = await asyncio.wait_for(self.socket.recv(), PATIENCE_S)
-        return read(text)
+        try:
+            return read(await asyncio.wait_for(self.socket.recv(), PATIENCE_S))
+        except asyncio.TimeoutError:
+            raise Failed(f"nothing came for {PATIENCE_S} s") from None
 
     async def subscribe(self, symbols, timeframes, **more):
         await self.send(action="subscribe", channel="bars", symbols=symbols, timeframes=timeframes, **more)

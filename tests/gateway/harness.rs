@@ -262,6 +262,11 @@ pub fn closed(topic: Topic, sequence: u64) -> Event {
     Event::bar(topic, BarState::Closed, sequence, &bar(sequence as i64)).at(T0, T0)
 }
 
+/// Revises the first bar.
+pub fn revised(topic: Topic, sequence: u64) -> Event {
+    Event::bar(topic, BarState::Revised, sequence, &bar(1)).at(T0, T0)
+}
+
 /// Forms the bar that starts after the one closed as `sequence`.
 pub fn forming(topic: Topic, sequence: u64) -> Event {
     Event::bar(topic, BarState::Forming, sequence, &bar(sequence as i64 + 1)).at(T0, T0)

@@ -45,6 +45,14 @@ fn snapshot_and_stream_are_one_cut() {
 }
 
 #[test]
+fn a_state_written_after_a_revision_carries_its_number() {
+    let mut world = World::new(1, options());
+    let (mut client, topic) = joined(&mut world, 5);
+    world.emit(0, &[forming(topic, 5), revised(topic, 6)]);
+    assert_eq!(words(&client.all()), ["bar@6", "bar~6"]);
+}
+
+#[test]
 fn a_join_over_two_shards_is_held_until_both_have_answered() {
     let mut world = World::new(2, options());
     let names = ["A", "B", "C", "D", "E", "F"];
