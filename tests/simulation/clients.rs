@@ -191,7 +191,9 @@ impl Client {
         }
         let mut since = BTreeMap::new();
         if recover && !wild {
-            since.extend(topics.iter().filter_map(|topic| Some((topic.clone(), *self.remembered.get(topic)?))));
+            since.extend(
+                topics.iter().filter_map(|topic| Some((topic.clone(), *self.remembered.get(topic)?))),
+            );
         }
         let mut request = serde_json::json!({
             "id": connection.next_id, "action": "subscribe", "channel": channel, "symbols": symbols,
@@ -215,9 +217,7 @@ impl Client {
         }
         let unsubscribes = false;
         connection.send(&request.to_string());
-        connection
-            .requests
-            .push_back((connection.next_id, Request { channel, since, unsubscribes, topics }));
+        connection.requests.push_back((connection.next_id, Request { channel, since, unsubscribes, topics }));
         connection.next_id += 1;
     }
 
@@ -485,7 +485,9 @@ impl Connection {
                 if !wants_states {
                     return Err(format!("forming bars were not asked for: {text}"));
                 }
-                stand.on_forming(sequence, snapshot, data).map_err(|problem| format!("{topic}: {problem}: {text}"))
+                stand
+                    .on_forming(sequence, snapshot, data)
+                    .map_err(|problem| format!("{topic}: {problem}: {text}"))
             }
             _ => {
                 let told = stand.at;
