@@ -1,7 +1,7 @@
 //! A client that believes nothing: it checks every message against what it was told before, and against what others were told.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash};
 use std::io::{ErrorKind, Read, Write};
 
 use tickwire::runtime::transport::{End, Network};
@@ -27,6 +27,8 @@ pub enum Habit {
 pub struct Shared {
     /// Every fact that anybody was sent, by topic and sequence: nobody may be told anything else.
     pub facts: HashMap<(String, u64), String>,
+    /// The last sequence of each topic that anybody was told of.
+    pub last: HashMap<String, u64>,
     /// History is short: what a client joins may have lost its newest fact.
     pub forgets: bool,
     /// The engine was told to stop.
@@ -37,6 +39,15 @@ pub struct Shared {
     pub messages: u64,
     /// A fault put into the messages of a client, to see that it is found.
     pub tamper: Option<Tamper>,
+}
+
+impl Shared {
+    fn saw(&mut self, topic: &str, sequence: u64) {
+        match self.last.get_mut(topic) {
+            Some(last) => *last = sequence.max(*last),
+            None => drop(self.last.insert(topic.to_owned(), sequence)),
+        }
+    }
 }
 
 /// A planted bug.
@@ -64,6 +75,19 @@ pub struct Stand {
     pub quote: Option<String>,
 }
 
+/// Whether states were asked for with a topic: by any request, and by the last.
+#[derive(Debug, Clone, Copy, Default)]
+struct States {
+    ever: bool,
+    now: bool,
+}
+
+impl States {
+    fn ask(&mut self, states: bool) {
+        *self = Self { ever: self.ever | states, now: states };
+    }
+}
+
 struct Request {
     channel: &'static str,
     since: BTreeMap<String, u64>,
@@ -79,9 +103,9 @@ pub struct Connection {
     requests: VecDeque<(u64, Request)>,
     next_id: u64,
     pub topics: BTreeMap<String, Stand>,
-    /// Topics by name, and kinds by wildcard, with whether forming bars were ever asked for.
-    named: BTreeMap<String, bool>,
-    wild: BTreeMap<String, bool>,
+    /// Topics by name, and kinds by wildcard.
+    named: BTreeMap<String, States>,
+    wild: BTreeMap<String, States>,
 }
 
 pub struct Client {
@@ -167,10 +191,6 @@ impl Client {
         self.connection.as_ref().is_some_and(|c| c.upgraded && c.requests.is_empty() && !c.closed)
     }
 
-    pub fn is_member(&self, topic: &str) -> bool {
-        self.connection.as_ref().is_some_and(|c| c.topics.contains_key(topic))
-    }
-
     /// Asks for topics of one channel, with the positions it remembers where `recover` says so.
     pub fn subscribe(
         &mut self,
@@ -181,6 +201,10 @@ impl Client {
         recover: bool,
     ) {
         let Some(connection) = self.connection.as_mut().filter(|c| !c.closed) else { return };
+        if connection.requests.iter().any(|(_, request)| request.unsubscribes) {
+            // What it leaves and what it joins must not be the same topic at the same time, or nobody can tell them apart.
+            return;
+        }
         let wild = symbols == ["*"];
         let mut topics = Vec::new();
         for symbol in symbols {
@@ -210,9 +234,9 @@ impl Client {
         let states = forming || channel != "bars";
         for topic in &topics {
             if wild {
-                *connection.wild.entry(kind_of(topic)).or_default() |= states;
+                connection.wild.entry(kind_of(topic)).or_default().ask(states);
             } else {
-                *connection.named.entry(topic.clone()).or_default() |= states;
+                connection.named.entry(topic.clone()).or_default().ask(states);
             }
         }
         let unsubscribes = false;
@@ -359,6 +383,16 @@ impl Client {
 }
 
 impl Connection {
+    fn states(&self, topic: &str) -> [States; 2] {
+        let named = self.named.get(topic).copied().unwrap_or_default();
+        [named, self.wild.get(&kind_of(topic)).copied().unwrap_or_default()]
+    }
+
+    /// Whether a topic's states are owed to it: its last requests count.
+    pub fn wants_states(&self, topic: &str) -> bool {
+        self.states(topic).iter().any(|states| states.now)
+    }
+
     fn send(&mut self, text: &str) {
         self.control(1, text.as_bytes());
     }
@@ -414,6 +448,7 @@ impl Connection {
             if !topics.contains(&topic) {
                 return Err(format!("{topic} was not asked for"));
             }
+            shared.saw(&topic, at);
             let stand = self.topics.entry(topic.clone()).or_default();
             if let Some(before) = stand.at.filter(|&before| before != at) {
                 return Err(format!("{topic} joined at {at} in the middle of a stream that was at {before}"));
@@ -472,8 +507,7 @@ impl Connection {
         if fresh && !self.wild.contains_key(&kind) {
             return Err(format!("{topic} was not asked for: {text}"));
         }
-        let wants_states = self.named.get(&topic).copied().unwrap_or_default()
-            || self.wild.get(&kind).copied().unwrap_or_default();
+        let wants_states = self.states(&topic).iter().any(|states| states.ever);
         let stand = self.topics.entry(topic.clone()).or_default();
         let state = field(data, "state");
         match (channel, state) {
@@ -491,6 +525,7 @@ impl Connection {
             }
             _ => {
                 let told = stand.at;
+                shared.saw(&topic, sequence);
                 stand
                     .on_fact(sequence, snapshot, data, shared)
                     .map_err(|problem| format!("{topic}, standing at {told:?}: {problem}: {text}"))?;

@@ -57,10 +57,6 @@ impl Feed {
         self.link = None;
     }
 
-    pub fn is_connected(&self) -> bool {
-        self.link.is_some()
-    }
-
     pub fn is_written(&self) -> bool {
         self.outgoing.is_empty()
     }
@@ -164,7 +160,7 @@ impl Market {
             // Sent once more, and now and then with another price: the first one counts.
             let mut again = self.made[random.below(self.made.len() as u64) as usize].clone();
             if random.one_in(3) {
-                again.price += 10_000_000;
+                again.price = 10_000_000;
             }
             return again;
         }
