@@ -609,8 +609,11 @@ impl Stand {
     }
 }
 
+/// Opcode, payload, and how many bytes both took.
+type Frame<'a> = (u8, &'a [u8], usize);
+
 /// One server frame: opcode, payload, and its whole length.
-fn frame(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, String> {
+fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
     let [first, second, ..] = *bytes else { return Ok(None) };
     if first & 0x80 == 0 || second & 0x80 != 0 {
         return Err(format!("a frame that begins {first:#x} {second:#x}"));
