@@ -346,7 +346,8 @@ impl Stage for Shard {
             work += self.candles.fire(now, offset_of, &mut Fan { links: &mut self.links, now });
         }
         let held = self.links.iter().any(Link::holds_back);
-        let ended = self.ended.iter().all(|&ended| ended) && !self.ended.is_empty();
+        let over_or_ended = |(ring, &ended): (&Receiver<Tick>, &bool)| ended || ring.is_finished();
+        let ended = self.ended.contains(&true) && self.ticks.iter().zip(&self.ended).all(over_or_ended);
         if drained && ended && !self.input_ended && !held {
             self.end_input(now);
             work += 1;

@@ -4,14 +4,20 @@
 //! the sum of its sealed children, merged with the children that are not sealed and, while it forms, with what is still open.
 //! All sums are of integers, so a bar is the same whatever the order in which its ticks came.
 
+mod options;
+mod query;
+mod revise;
+mod verdict;
+
 use std::collections::VecDeque;
 
-use bytemuck::Zeroable;
-
 use crate::model::{
-    BarFlags, BarState, Event, IdForm, Nanos, Price, Quote, Reason, Size, SymbolId, Tick, TickKind,
-    Timeframes, Topic, UnixNanos, Volume,
+    BarFlags, BarState, Event, IdForm, Nanos, Price, Reason, Size, SymbolId, Tick, TickKind, Topic,
+    UnixNanos, Volume,
 };
+
+pub use options::{BarClock, BarsFrom, CandleOptions, KeepTrades};
+pub use verdict::{REFUSALS, Refusal, Tallies, Verdict};
 
 use super::chunk::{Arena, List, NONE};
 use super::record::{Rank, Record, Sample};
@@ -27,110 +33,6 @@ const OPEN_BARS_MIN: usize = 4;
 /// No bar starts here.
 const NO_START: UnixNanos = UnixNanos::MAX;
 const DAY: Nanos = Nanos::from_secs(86_400);
-
-/// What moves a symbol's time on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BarClock {
-    /// The wall clock, corrected by the feed's measured offset.
-    Live,
-    /// The symbol's own newest event time. The result depends on the ticks alone.
-    Event,
-}
-
-/// Which prices make the bars.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BarsFrom {
-    /// Trades.
-    Trades,
-    /// The bid of each quote.
-    Bid,
-    /// The ask of each quote.
-    Ask,
-    /// The midpoint of each quote that has both sides.
-    Mid,
-}
-
-/// Which trades are kept until they are sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepTrades {
-    /// All: duplicates are found, cancels and corrections applied, the trades topic replayed.
-    All,
-    /// Those with an id: for files, where duplicates matter and nobody asks for a replay.
-    WithId,
-    /// None.
-    No,
-}
-
-/// The rules of a shard's bars.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CandleOptions {
-    /// Which timeframes.
-    pub timeframes: Timeframes,
-    /// What closes bars.
-    pub clock: BarClock,
-    /// How long after its end a bar stays open. 250 ms covers what a consolidated feed delays.
-    pub grace: Nanos,
-    /// How far behind the clock a tick for a closed bar may be.
-    pub late_tolerance: Nanos,
-    /// How long after its end a bar can still be revised.
-    pub seal_after: Nanos,
-    /// What makes the bars.
-    pub bars_from: BarsFrom,
-    /// Which trades are kept.
-    pub keep_trades: KeepTrades,
-    /// Memory for closed bars, bytes.
-    pub history_bytes_max: usize,
-    /// Memory for kept trades, bytes.
-    pub trades_bytes_max: usize,
-    /// Keeps replaced revisions, so that facts can be replayed one by one.
-    pub replayable: bool,
-    /// A symbol's first bar is marked incomplete: live, its beginning was missed.
-    pub joined_midway: bool,
-    /// Open bars of the finest timeframe that a symbol may have at once; ticks dated further ahead are refused.
-    pub open_bars_max: usize,
-    /// Open bars that all symbols together may have before those with more than a few get no further ones.
-    pub open_bars_total_max: usize,
-}
-
-impl CandleOptions {
-    /// The defaults of a live engine.
-    pub fn live(timeframes: Timeframes) -> Self {
-        Self {
-            timeframes,
-            clock: BarClock::Live,
-            grace: Nanos::from_millis(250),
-            late_tolerance: Nanos::from_secs(15),
-            seal_after: Nanos::from_secs(15 * 60),
-            bars_from: BarsFrom::Trades,
-            keep_trades: KeepTrades::All,
-            history_bytes_max: 256 << 20,
-            trades_bytes_max: 256 << 20,
-            replayable: true,
-            joined_midway: true,
-            // An hour of seconds: what a tick may be ahead at most.
-            open_bars_max: 3_604,
-            // 36 MiB.
-            open_bars_total_max: 1 << 18,
-        }
-    }
-
-    /// The defaults of a file that is read to its end: no tick is too late and nothing is sealed.
-    pub fn file(timeframes: Timeframes) -> Self {
-        Self {
-            clock: BarClock::Event,
-            late_tolerance: Nanos::MAX,
-            seal_after: Nanos::MAX,
-            keep_trades: KeepTrades::WithId,
-            history_bytes_max: usize::MAX,
-            trades_bytes_max: 1 << 30,
-            replayable: false,
-            joined_midway: false,
-            open_bars_max: usize::MAX,
-            open_bars_total_max: usize::MAX,
-            ..Self::live(timeframes)
-        }
-    }
-}
 
 /// The time of one tick or timer: our clock, and how far the feed's is ahead of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,69 +53,6 @@ impl When {
 pub trait Sink {
     /// A bar closed or was revised.
     fn fact(&mut self, symbol: u32, event: &Event);
-}
-
-/// What became of a tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It counts.
-    Accepted,
-    /// It was refused; the reason is counted.
-    Refused(Refusal),
-}
-
-/// Why a shard refuses a tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// A trade with this id was already counted.
-    Duplicate,
-    /// Its bar is closed, and the tick is further behind than `late_tolerance`.
-    TooLate,
-    /// Its bar is sealed.
-    Sealed,
-    /// It is dated so far ahead that too many bars would be open.
-    TooFarAhead,
-    /// A cancel or correction of a trade that is not kept.
-    UnknownTrade,
-    /// A cancel or correction in a bar of which some trades are no longer kept.
-    TradesEvicted,
-    /// A kind that this shard has no rule for.
-    Unsupported,
-}
-
-/// How many [`Refusal`]s there are.
-pub const REFUSALS: usize = 7;
-
-impl Refusal {
-    /// As counters name it.
-    pub const NAMES: [&'static str; REFUSALS] = [
-        "duplicate",
-        "too_late",
-        "sealed",
-        "too_far_ahead",
-        "unknown_trade",
-        "trades_evicted",
-        "unsupported",
-    ];
-}
-
-/// Totals of one shard.
-#[derive(Debug, Clone, Default)]
-pub struct Tallies {
-    /// Ticks that count.
-    pub accepted: u64,
-    /// Ticks refused, by [`Refusal`].
-    pub refused: [u64; REFUSALS],
-    /// Trades that revised a closed bar.
-    pub late: u64,
-    /// Bars that closed.
-    pub closed: u64,
-    /// Revisions.
-    pub revised: u64,
-    /// Bars sealed before their time, for want of memory.
-    pub sealed_early: u64,
-    /// Trades dropped from the log, for want of memory.
-    pub trades_evicted: u64,
 }
 
 struct Level {
@@ -580,117 +419,6 @@ impl Candles {
         }
     }
 
-    /// A tick of a closed finest bar: it revises every closed bar that it belongs to, finest first.
-    fn add_late(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
-        let ts = sample.rank.ts_event;
-        let clock = self.clock_of(symbol, when);
-        self.make_room();
-        let refusal = if ts < clock.minus(self.options.late_tolerance) {
-            Some(Refusal::TooLate)
-        } else if self.is_sealed(symbol, ts) {
-            Some(Refusal::Sealed)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            self.flag_refused(symbol, ts);
-            return Verdict::Refused(refusal);
-        }
-        for level in 0..self.specs.len() {
-            let start = ts.floor(self.specs[level].len);
-            if start < self.symbols[symbol as usize].levels[level].closed_to {
-                self.revise(
-                    symbol,
-                    level,
-                    start,
-                    Reason::Late,
-                    sink,
-                    |record| record.add(sample),
-                    |start| Record::first(start, sample),
-                );
-            } else {
-                self.expect_parent(symbol, level, start);
-            }
-        }
-        self.tallies.late += 1;
-        self.set_deadline(symbol);
-        self.schedule(symbol, when.offset);
-        Verdict::Accepted
-    }
-
-    /// Frees a chunk for every level first, so that nothing that a tick is about to revise is evicted halfway.
-    fn make_room(&mut self) {
-        while self.arena.spare_chunks() < self.specs.len() && self.evict_oldest() {}
-    }
-
-    /// Some closed bar that a tick at `ts` belongs to can no longer be revised.
-    fn is_sealed(&self, symbol: u32, ts: UnixNanos) -> bool {
-        let levels = &self.symbols[symbol as usize].levels;
-        levels.iter().zip(&self.specs).any(|(level, spec)| ts.floor(spec.len) < level.sealed_to)
-    }
-
-    fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
-        for level in 0..self.specs.len() {
-            let start = ts.floor(self.specs[level].len);
-            let bars = &self.symbols[symbol as usize].levels[level].bars;
-            let newer = self.arena.backward(bars).skip_while(|(_, record)| record.bar.start > start);
-            let found = newer.take(1).find(|(_, record)| record.bar.start == start).map(|(place, _)| place);
-            if let Some(place) = found {
-                let flags = &mut self.arena.get_mut(place).flags;
-                *flags = flags.with(BarFlags::REFUSED);
-            }
-        }
-    }
-
-    /// Changes a closed bar and publishes the revision, or publishes the bar of an interval that had none.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a bar's coordinates, and what to do in each of the two cases"
-    )]
-    fn revise(
-        &mut self,
-        symbol: u32,
-        level: usize,
-        start: UnixNanos,
-        reason: Reason,
-        sink: &mut impl Sink,
-        change: impl FnOnce(&mut Record),
-        create: impl FnOnce(UnixNanos) -> Record,
-    ) {
-        let state = &mut self.symbols[symbol as usize];
-        let at = &mut state.levels[level];
-        let found = self
-            .arena
-            .backward(&at.bars)
-            .take(at.unsealed as usize)
-            .take_while(|(_, record)| record.bar.start >= start)
-            .find(|(_, record)| record.bar.start == start);
-        let Some((place, _)) = found else {
-            let record = create(start);
-            self.append(symbol, level, record, sink);
-            return;
-        };
-        let record = self.arena.get_mut(place);
-        if self.options.replayable {
-            if at.superseded.len() == SUPERSEDED_MAX
-                && let Some(oldest) = at.superseded.pop_front()
-            {
-                at.floor = at.floor.max(oldest.sequence);
-            }
-            // Once for all, at a topic's first revision.
-            at.superseded.reserve_exact(SUPERSEDED_MAX - at.superseded.len());
-            at.superseded.push_back(*record);
-        }
-        change(record);
-        at.sequence += 1;
-        record.sequence = at.sequence;
-        record.rev += 1;
-        record.reason = reason as u8;
-        self.tallies.revised += 1;
-        let event = fact(Topic::bars(state.id, level), record);
-        sink.fact(symbol, &event);
-    }
-
     /// Publishes a new closed bar and files it by its start.
     #[inline]
     fn append(&mut self, symbol: u32, level: usize, mut record: Record, sink: &mut impl Sink) {
@@ -942,86 +670,6 @@ impl Candles {
         }
     }
 
-    /// Applies a cancel or a correction to the trade that it names.
-    fn take_back(&mut self, symbol: u32, tick: &Tick, sink: &mut impl Sink) -> Verdict {
-        let Some(place) = self.log.find_live(&mut self.symbols[symbol as usize].trades, tick) else {
-            return Verdict::Refused(Refusal::UnknownTrade);
-        };
-        let ts = self.log.get(place).ts_event;
-        self.make_room();
-        let from_trades = self.options.bars_from == BarsFrom::Trades;
-        if from_trades && self.is_sealed(symbol, ts) {
-            self.flag_refused(symbol, ts);
-            return Verdict::Refused(Refusal::Sealed);
-        }
-        self.log.set_cancelled(place, true);
-        let (start, len) = (ts.floor(self.specs[0].len), self.specs[0].len);
-        if from_trades {
-            let rest = self.log.recompute(&self.symbols[symbol as usize].trades, start, start + len);
-            if self.finest_trades(symbol, start) != Some(rest.bar.trades + 1) {
-                self.log.set_cancelled(place, false);
-                self.flag_refused(symbol, ts);
-                return Verdict::Refused(Refusal::TradesEvicted);
-            }
-        }
-        // What stands in the log counts at the time of the trade that it corrects.
-        let mut entry = *tick;
-        entry.ts_event = ts;
-        self.keep(symbol, &entry);
-        if from_trades {
-            let reason = if tick.kind() == TickKind::Cancel { Reason::Cancel } else { Reason::Correct };
-            let mut fresh = self.log.recompute(&self.symbols[symbol as usize].trades, start, start + len);
-            fresh.ts_recv = tick.ts_recv;
-            self.rebuild(symbol, ts, &fresh, reason, sink);
-        }
-        Verdict::Accepted
-    }
-
-    /// How many trades the finest bar at `start` has.
-    fn finest_trades(&self, symbol: u32, start: UnixNanos) -> Option<u64> {
-        let state = &self.symbols[symbol as usize];
-        let at = &state.levels[0];
-        let mut open = state.others.iter().chain([&state.current]);
-        let mut closed = self.arena.backward(&at.bars).take(at.unsealed as usize).map(|(_, record)| record);
-        let found = open.find(|r| r.bar.start == start).or_else(|| closed.find(|r| r.bar.start == start));
-        found.map(|record| record.bar.trades)
-    }
-
-    /// Puts a recomputed finest bar in place and makes the closed bars above it anew.
-    fn rebuild(&mut self, symbol: u32, ts: UnixNanos, fresh: &Record, reason: Reason, sink: &mut impl Sink) {
-        let start = ts.floor(self.specs[0].len);
-        let state = &mut self.symbols[symbol as usize];
-        if start >= state.levels[0].closed_to {
-            let emptied = fresh.bar.trades == 0;
-            if state.current.bar.start == start {
-                state.current.replace(fresh);
-                if emptied {
-                    self.open_bars -= 1;
-                    state.current = Record::empty(NO_START);
-                    state.current_end = UnixNanos::MIN;
-                }
-            } else if let Ok(at) = state.others.binary_search_by_key(&start, |record| record.bar.start) {
-                state.others[at].replace(fresh);
-                if emptied {
-                    self.open_bars -= 1;
-                    state.others.remove(at);
-                }
-            }
-            return;
-        }
-        self.revise(symbol, 0, start, reason, sink, |record| record.replace(fresh), |_| *fresh);
-        for level in 1..self.specs.len() {
-            let len = self.specs[level].len;
-            let start = ts.floor(len);
-            if start < self.symbols[symbol as usize].levels[level].closed_to {
-                let mut sum = Record::empty(start);
-                self.gather(symbol, level, start, start + len, &mut sum);
-                sum.ts_recv = sum.ts_recv.max(fresh.ts_recv);
-                self.revise(symbol, level, start, reason, sink, |record| record.replace(&sum), |_| sum);
-            }
-        }
-    }
-
     fn mark_gap(&mut self, symbol: u32) {
         let state = &mut self.symbols[symbol as usize];
         if state.current.bar.start == NO_START && state.others.is_empty() {
@@ -1032,92 +680,6 @@ impl Candles {
                 record.flags = record.flags.with(BarFlags::INCOMPLETE);
             }
         }
-    }
-
-    /// The forming bar of a timeframe: of the interval that the last tick was in.
-    pub fn forming(&self, symbol: u32, level: usize) -> Option<Event> {
-        let state = &self.symbols[symbol as usize];
-        let at = &state.levels[level];
-        let len = self.specs[level].len;
-        // After the last touched bar has closed: what waits for its end, before what is dated ahead.
-        let current = Some(state.current.bar.start).filter(|&start| start != NO_START);
-        let pending = Some(state.pending[level]).filter(|&start| start != NO_START);
-        let start =
-            current.or(pending).or_else(|| state.others.front().map(|record| record.bar.start))?.floor(len);
-        let mut sum = Record::empty(start);
-        self.gather(symbol, level, start, start + len, &mut sum);
-        (sum.bar.trades > 0).then(|| {
-            Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.bar)
-                .at(sum.closed.ts_event, sum.ts_recv)
-                .revision(0, Reason::None, sum.flags)
-        })
-    }
-
-    /// The newest closed bar of a timeframe as it now stands, at the topic's last sequence.
-    pub fn newest_closed(&self, symbol: u32, level: usize) -> Option<Event> {
-        let state = &self.symbols[symbol as usize];
-        let at = &state.levels[level];
-        let place = self.arena.back(&at.bars)?;
-        let mut event = fact(Topic::bars(state.id, level), self.arena.get(place));
-        event.sequence = at.sequence;
-        Some(event)
-    }
-
-    /// The last fact of a timeframe.
-    pub fn bar_sequence(&self, symbol: u32, level: usize) -> u64 {
-        self.symbols[symbol as usize].levels[level].sequence
-    }
-
-    /// Fills `out` with the facts of a timeframe after `since`, in order. `false`: some of them are gone.
-    pub fn replay_bars(&self, symbol: u32, level: usize, since: u64, out: &mut Vec<Event>) -> bool {
-        out.clear();
-        let state = &self.symbols[symbol as usize];
-        let at = &state.levels[level];
-        if since < at.floor || since > at.sequence {
-            return false;
-        }
-        let topic = Topic::bars(state.id, level);
-        let kept = self.arena.forward(&at.bars).chain(&at.superseded);
-        out.extend(kept.filter(|record| record.sequence > since).map(|record| fact(topic, record)));
-        out.sort_unstable_by_key(|event| event.sequence);
-        out.len() as u64 == at.sequence - since
-    }
-
-    /// The last fact of a symbol's trades.
-    pub fn trade_sequence(&self, symbol: u32) -> u64 {
-        self.symbols[symbol as usize].trades.sequence
-    }
-
-    /// Fills `out` with the trades topic's facts after `since`. `false`: some of them are gone.
-    pub fn replay_trades(&self, symbol: u32, since: u64, out: &mut Vec<Event>) -> bool {
-        out.clear();
-        let state = &self.symbols[symbol as usize];
-        let complete = self.options.keep_trades == KeepTrades::All;
-        if !complete || since < state.trades.floor() || since > state.trades.sequence {
-            return false;
-        }
-        let topic = Topic::trades(state.id);
-        let facts = self.log.replay(&state.trades, since);
-        out.extend(facts.map(|(sequence, tick)| Event::trade(topic, sequence, tick)));
-        true
-    }
-
-    /// The newest kept trade.
-    pub fn newest_trade(&self, symbol: u32) -> Option<Event> {
-        let state = &self.symbols[symbol as usize];
-        let tick = self.log.newest(&state.trades)?;
-        Some(Event::trade(Topic::trades(state.id), state.trades.sequence, tick))
-    }
-
-    /// The top of the book.
-    pub fn newest_quote(&self, symbol: u32) -> Option<Event> {
-        let state = &self.symbols[symbol as usize];
-        let tick = state.quote?;
-        let mut quote = Quote::zeroed();
-        (quote.volume, quote.last) = (state.day_volume, state.last);
-        (quote.bid, quote.bid_size) = (tick.price, tick.size);
-        (quote.ask, quote.ask_size) = (tick.ask(), tick.ask_size());
-        Some(Event::quote(Topic::quotes(state.id), 0, &quote).at(tick.ts_event, tick.ts_recv))
     }
 
     /// Bytes allocated for bars and trades.

@@ -1,0 +1,107 @@
+//! The rules of a shard's bars.
+
+use crate::model::{Nanos, Timeframes};
+
+/// What moves a symbol's time on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BarClock {
+    /// The wall clock, corrected by the feed's measured offset.
+    Live,
+    /// The symbol's own newest event time. The result depends on the ticks alone.
+    Event,
+}
+
+/// Which prices make the bars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BarsFrom {
+    /// Trades.
+    Trades,
+    /// The bid of each quote.
+    Bid,
+    /// The ask of each quote.
+    Ask,
+    /// The midpoint of each quote that has both sides.
+    Mid,
+}
+
+/// Which trades are kept until they are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepTrades {
+    /// All: duplicates are found, cancels and corrections applied, the trades topic replayed.
+    All,
+    /// Those with an id: for files, where duplicates matter and nobody asks for a replay.
+    WithId,
+    /// None.
+    No,
+}
+
+/// The rules of a shard's bars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CandleOptions {
+    /// Which timeframes.
+    pub timeframes: Timeframes,
+    /// What closes bars.
+    pub clock: BarClock,
+    /// How long after its end a bar stays open. 250 ms covers what a consolidated feed delays.
+    pub grace: Nanos,
+    /// How far behind the clock a tick for a closed bar may be.
+    pub late_tolerance: Nanos,
+    /// How long after its end a bar can still be revised.
+    pub seal_after: Nanos,
+    /// What makes the bars.
+    pub bars_from: BarsFrom,
+    /// Which trades are kept.
+    pub keep_trades: KeepTrades,
+    /// Memory for closed bars, bytes.
+    pub history_bytes_max: usize,
+    /// Memory for kept trades, bytes.
+    pub trades_bytes_max: usize,
+    /// Keeps replaced revisions, so that facts can be replayed one by one.
+    pub replayable: bool,
+    /// A symbol's first bar is marked incomplete: live, its beginning was missed.
+    pub joined_midway: bool,
+    /// Open bars of the finest timeframe that a symbol may have at once; ticks dated further ahead are refused.
+    pub open_bars_max: usize,
+    /// Open bars that all symbols together may have before those with more than a few get no further ones.
+    pub open_bars_total_max: usize,
+}
+
+impl CandleOptions {
+    /// The defaults of a live engine.
+    pub fn live(timeframes: Timeframes) -> Self {
+        Self {
+            timeframes,
+            clock: BarClock::Live,
+            grace: Nanos::from_millis(250),
+            late_tolerance: Nanos::from_secs(15),
+            seal_after: Nanos::from_secs(15 * 60),
+            bars_from: BarsFrom::Trades,
+            keep_trades: KeepTrades::All,
+            history_bytes_max: 256 << 20,
+            trades_bytes_max: 256 << 20,
+            replayable: true,
+            joined_midway: true,
+            // An hour of seconds: what a tick may be ahead at most.
+            open_bars_max: 3_604,
+            // 36 MiB.
+            open_bars_total_max: 1 << 18,
+        }
+    }
+
+    /// The defaults of a file that is read to its end: no tick is too late and nothing is sealed.
+    pub fn file(timeframes: Timeframes) -> Self {
+        Self {
+            clock: BarClock::Event,
+            late_tolerance: Nanos::MAX,
+            seal_after: Nanos::MAX,
+            keep_trades: KeepTrades::WithId,
+            history_bytes_max: usize::MAX,
+            trades_bytes_max: 1 << 30,
+            replayable: false,
+            joined_midway: false,
+            open_bars_max: usize::MAX,
+            open_bars_total_max: usize::MAX,
+            ..Self::live(timeframes)
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a shard knows of a symbol now, and what it can still tell of before.
+
+use bytemuck::Zeroable;
+
+use crate::model::{BarState, Event, Quote, Reason, Topic};
+
+use super::super::record::Record;
+use super::{Candles, KeepTrades, NO_START, fact};
+
+impl Candles {
+    /// The forming bar of a timeframe: of the interval that the last tick was in.
+    pub fn forming(&self, symbol: u32, level: usize) -> Option<Event> {
+        let state = &self.symbols[symbol as usize];
+        let at = &state.levels[level];
+        let len = self.specs[level].len;
+        // After the last touched bar has closed: what waits for its end, before what is dated ahead.
+        let current = Some(state.current.bar.start).filter(|&start| start != NO_START);
+        let pending = Some(state.pending[level]).filter(|&start| start != NO_START);
+        let start =
+            current.or(pending).or_else(|| state.others.front().map(|record| record.bar.start))?.floor(len);
+        let mut sum = Record::empty(start);
+        self.gather(symbol, level, start, start + len, &mut sum);
+        (sum.bar.trades > 0).then(|| {
+            Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.bar)
+                .at(sum.closed.ts_event, sum.ts_recv)
+                .revision(0, Reason::None, sum.flags)
+        })
+    }
+
+    /// The newest closed bar of a timeframe as it now stands, at the topic's last sequence.
+    pub fn newest_closed(&self, symbol: u32, level: usize) -> Option<Event> {
+        let state = &self.symbols[symbol as usize];
+        let at = &state.levels[level];
+        let place = self.arena.back(&at.bars)?;
+        let mut event = fact(Topic::bars(state.id, level), self.arena.get(place));
+        event.sequence = at.sequence;
+        Some(event)
+    }
+
+    /// The last fact of a timeframe.
+    pub fn bar_sequence(&self, symbol: u32, level: usize) -> u64 {
+        self.symbols[symbol as usize].levels[level].sequence
+    }
+
+    /// Fills `out` with the facts of a timeframe after `since`, in order. `false`: some of them are gone.
+    pub fn replay_bars(&self, symbol: u32, level: usize, since: u64, out: &mut Vec<Event>) -> bool {
+        out.clear();
+        let state = &self.symbols[symbol as usize];
+        let at = &state.levels[level];
+        if since < at.floor || since > at.sequence {
+            return false;
+        }
+        let topic = Topic::bars(state.id, level);
+        let kept = self.arena.forward(&at.bars).chain(&at.superseded);
+        out.extend(kept.filter(|record| record.sequence > since).map(|record| fact(topic, record)));
+        out.sort_unstable_by_key(|event| event.sequence);
+        out.len() as u64 == at.sequence - since
+    }
+
+    /// The last fact of a symbol's trades.
+    pub fn trade_sequence(&self, symbol: u32) -> u64 {
+        self.symbols[symbol as usize].trades.sequence
+    }
+
+    /// Fills `out` with the trades topic's facts after `since`. `false`: some of them are gone.
+    pub fn replay_trades(&self, symbol: u32, since: u64, out: &mut Vec<Event>) -> bool {
+        out.clear();
+        let state = &self.symbols[symbol as usize];
+        let complete = self.options.keep_trades == KeepTrades::All;
+        if !complete || since < state.trades.floor() || since > state.trades.sequence {
+            return false;
+        }
+        let topic = Topic::trades(state.id);
+        let facts = self.log.replay(&state.trades, since);
+        out.extend(facts.map(|(sequence, tick)| Event::trade(topic, sequence, tick)));
+        true
+    }
+
+    /// The newest kept trade.
+    pub fn newest_trade(&self, symbol: u32) -> Option<Event> {
+        let state = &self.symbols[symbol as usize];
+        let tick = self.log.newest(&state.trades)?;
+        Some(Event::trade(Topic::trades(state.id), state.trades.sequence, tick))
+    }
+
+    /// The top of the book.
+    pub fn newest_quote(&self, symbol: u32) -> Option<Event> {
+        let state = &self.symbols[symbol as usize];
+        let tick = state.quote?;
+        let mut quote = Quote::zeroed();
+        (quote.volume, quote.last) = (state.day_volume, state.last);
+        (quote.bid, quote.bid_size) = (tick.price, tick.size);
+        (quote.ask, quote.ask_size) = (tick.ask(), tick.ask_size());
+        Some(Event::quote(Topic::quotes(state.id), 0, &quote).at(tick.ts_event, tick.ts_recv))
+    }
+}

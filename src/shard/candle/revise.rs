@@ -1,0 +1,205 @@
+//! Changing what is closed: late ticks, cancels and corrections, down to where bars are sealed.
+
+use crate::model::{BarFlags, Reason, Tick, TickKind, Topic, UnixNanos};
+
+use super::super::record::{Record, Sample};
+use super::{BarsFrom, Candles, NO_START, Refusal, SUPERSEDED_MAX, Sink, Verdict, When, fact};
+
+impl Candles {
+    /// A tick of a closed finest bar: it revises every closed bar that it belongs to, finest first.
+    pub(super) fn add_late(
+        &mut self,
+        symbol: u32,
+        sample: &Sample,
+        when: When,
+        sink: &mut impl Sink,
+    ) -> Verdict {
+        let ts = sample.rank.ts_event;
+        let clock = self.clock_of(symbol, when);
+        self.make_room();
+        let refusal = if ts < clock.minus(self.options.late_tolerance) {
+            Some(Refusal::TooLate)
+        } else if self.is_sealed(symbol, ts) {
+            Some(Refusal::Sealed)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.flag_refused(symbol, ts);
+            return Verdict::Refused(refusal);
+        }
+        for level in 0..self.specs.len() {
+            let start = ts.floor(self.specs[level].len);
+            if start < self.symbols[symbol as usize].levels[level].closed_to {
+                self.revise(
+                    symbol,
+                    level,
+                    start,
+                    Reason::Late,
+                    sink,
+                    |record| record.add(sample),
+                    |start| Record::first(start, sample),
+                );
+            } else {
+                self.expect_parent(symbol, level, start);
+            }
+        }
+        self.tallies.late += 1;
+        self.set_deadline(symbol);
+        self.schedule(symbol, when.offset);
+        Verdict::Accepted
+    }
+
+    /// Frees a chunk for every level first, so that nothing that a tick is about to revise is evicted halfway.
+    fn make_room(&mut self) {
+        while self.arena.spare_chunks() < self.specs.len() && self.evict_oldest() {}
+    }
+
+    /// Some closed bar that a tick at `ts` belongs to can no longer be revised.
+    fn is_sealed(&self, symbol: u32, ts: UnixNanos) -> bool {
+        let levels = &self.symbols[symbol as usize].levels;
+        levels.iter().zip(&self.specs).any(|(level, spec)| ts.floor(spec.len) < level.sealed_to)
+    }
+
+    fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
+        for level in 0..self.specs.len() {
+            let start = ts.floor(self.specs[level].len);
+            let bars = &self.symbols[symbol as usize].levels[level].bars;
+            let newer = self.arena.backward(bars).skip_while(|(_, record)| record.bar.start > start);
+            let found = newer.take(1).find(|(_, record)| record.bar.start == start).map(|(place, _)| place);
+            if let Some(place) = found {
+                let flags = &mut self.arena.get_mut(place).flags;
+                *flags = flags.with(BarFlags::REFUSED);
+            }
+        }
+    }
+
+    /// Changes a closed bar and publishes the revision, or publishes the bar of an interval that had none.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a bar's coordinates, and what to do in each of the two cases"
+    )]
+    fn revise(
+        &mut self,
+        symbol: u32,
+        level: usize,
+        start: UnixNanos,
+        reason: Reason,
+        sink: &mut impl Sink,
+        change: impl FnOnce(&mut Record),
+        create: impl FnOnce(UnixNanos) -> Record,
+    ) {
+        let state = &mut self.symbols[symbol as usize];
+        let at = &mut state.levels[level];
+        let found = self
+            .arena
+            .backward(&at.bars)
+            .take(at.unsealed as usize)
+            .take_while(|(_, record)| record.bar.start >= start)
+            .find(|(_, record)| record.bar.start == start);
+        let Some((place, _)) = found else {
+            let record = create(start);
+            self.append(symbol, level, record, sink);
+            return;
+        };
+        let record = self.arena.get_mut(place);
+        if self.options.replayable {
+            if at.superseded.len() == SUPERSEDED_MAX
+                && let Some(oldest) = at.superseded.pop_front()
+            {
+                at.floor = at.floor.max(oldest.sequence);
+            }
+            // Once for all, at a topic's first revision.
+            at.superseded.reserve_exact(SUPERSEDED_MAX - at.superseded.len());
+            at.superseded.push_back(*record);
+        }
+        change(record);
+        at.sequence += 1;
+        record.sequence = at.sequence;
+        record.rev += 1;
+        record.reason = reason as u8;
+        self.tallies.revised += 1;
+        let event = fact(Topic::bars(state.id, level), record);
+        sink.fact(symbol, &event);
+    }
+
+    /// Applies a cancel or a correction to the trade that it names.
+    pub(super) fn take_back(&mut self, symbol: u32, tick: &Tick, sink: &mut impl Sink) -> Verdict {
+        let Some(place) = self.log.find_live(&mut self.symbols[symbol as usize].trades, tick) else {
+            return Verdict::Refused(Refusal::UnknownTrade);
+        };
+        let ts = self.log.get(place).ts_event;
+        self.make_room();
+        let from_trades = self.options.bars_from == BarsFrom::Trades;
+        if from_trades && self.is_sealed(symbol, ts) {
+            self.flag_refused(symbol, ts);
+            return Verdict::Refused(Refusal::Sealed);
+        }
+        self.log.set_cancelled(place, true);
+        let (start, len) = (ts.floor(self.specs[0].len), self.specs[0].len);
+        if from_trades {
+            let rest = self.log.recompute(&self.symbols[symbol as usize].trades, start, start + len);
+            if self.finest_trades(symbol, start) != Some(rest.bar.trades + 1) {
+                self.log.set_cancelled(place, false);
+                self.flag_refused(symbol, ts);
+                return Verdict::Refused(Refusal::TradesEvicted);
+            }
+        }
+        // What stands in the log counts at the time of the trade that it corrects.
+        let mut entry = *tick;
+        entry.ts_event = ts;
+        self.keep(symbol, &entry);
+        if from_trades {
+            let reason = if tick.kind() == TickKind::Cancel { Reason::Cancel } else { Reason::Correct };
+            let mut fresh = self.log.recompute(&self.symbols[symbol as usize].trades, start, start + len);
+            fresh.ts_recv = tick.ts_recv;
+            self.rebuild(symbol, ts, &fresh, reason, sink);
+        }
+        Verdict::Accepted
+    }
+
+    /// How many trades the finest bar at `start` has.
+    fn finest_trades(&self, symbol: u32, start: UnixNanos) -> Option<u64> {
+        let state = &self.symbols[symbol as usize];
+        let at = &state.levels[0];
+        let mut open = state.others.iter().chain([&state.current]);
+        let mut closed = self.arena.backward(&at.bars).take(at.unsealed as usize).map(|(_, record)| record);
+        let found = open.find(|r| r.bar.start == start).or_else(|| closed.find(|r| r.bar.start == start));
+        found.map(|record| record.bar.trades)
+    }
+
+    /// Puts a recomputed finest bar in place and makes the closed bars above it anew.
+    fn rebuild(&mut self, symbol: u32, ts: UnixNanos, fresh: &Record, reason: Reason, sink: &mut impl Sink) {
+        let start = ts.floor(self.specs[0].len);
+        let state = &mut self.symbols[symbol as usize];
+        if start >= state.levels[0].closed_to {
+            let emptied = fresh.bar.trades == 0;
+            if state.current.bar.start == start {
+                state.current.replace(fresh);
+                if emptied {
+                    self.open_bars -= 1;
+                    state.current = Record::empty(NO_START);
+                    state.current_end = UnixNanos::MIN;
+                }
+            } else if let Ok(at) = state.others.binary_search_by_key(&start, |record| record.bar.start) {
+                state.others[at].replace(fresh);
+                if emptied {
+                    self.open_bars -= 1;
+                    state.others.remove(at);
+                }
+            }
+            return;
+        }
+        self.revise(symbol, 0, start, reason, sink, |record| record.replace(fresh), |_| *fresh);
+        for level in 1..self.specs.len() {
+            let len = self.specs[level].len;
+            let start = ts.floor(len);
+            if start < self.symbols[symbol as usize].levels[level].closed_to {
+                let mut sum = Record::empty(start);
+                self.gather(symbol, level, start, start + len, &mut sum);
+                sum.ts_recv = sum.ts_recv.max(fresh.ts_recv);
+                self.revise(symbol, level, start, reason, sink, |record| record.replace(&sum), |_| sum);
+            }
+        }
+    }
+}
