@@ -188,14 +188,15 @@ impl Gateway {
         }
     }
 
-    /// The newest frame of a dirty state; `None` where it was cleared, belongs to another by now, or is held by a join.
+    /// The newest frame of a dirty state; `None` where it was cleared, belongs to another by now, is held by a join, or is no
+    /// longer wanted.
     fn newest(&mut self, slot: u32, dialect: usize, id: u32) -> Option<FrameId> {
         let subscription = self.topics.subscription_mut(id);
         if subscription.connection != slot || !subscription.queued || subscription.join != NONE {
             return None;
         }
-        let row = subscription.row;
-        let Some(state) = self.topics.row(row).state else {
+        let (row, wanted) = (subscription.row, subscription.wants_states());
+        let Some(state) = self.topics.row(row).state.filter(|_| wanted) else {
             self.topics.subscription_mut(id).queued = false;
             return None;
         };

@@ -232,7 +232,10 @@ impl Gateway {
                     return;
                 }
                 if !event.is_fact() {
-                    self.set_state(row, event);
+                    // Where facts are lost its members are about to be closed; a state may not run ahead of that.
+                    if event.sequence == entry.sequence {
+                        self.set_state(row, event);
+                    }
                 } else if recovered && event.sequence > entry.sequence {
                     self.publish(row, event);
                 }

@@ -13,13 +13,14 @@ impl Gateway {
         let mut unanswered: Vec<u32> =
             self.asks.iter().filter(|(_, ask)| ask.shard == shard).map(|(&request, _)| request).collect();
         unanswered.sort_unstable();
+        let mut again = Vec::new();
         for request in unanswered {
             let Some(mut ask) = self.asks.remove(&request) else { continue };
             ask.frames.drain(..).for_each(|frame| self.pool.release(frame));
             self.cross_off(ask.connection, request);
             // Those of `Resync` kinds are renewed below.
             if !matches!(ask.purpose, Purpose::Resync | Purpose::WildResync) {
-                self.ask(ask);
+                again.push(ask);
             }
         }
         let rows: Vec<u32> = self.topics.live_rows().collect();
@@ -29,6 +30,10 @@ impl Gateway {
             if wanted && self.shard_of(topic) == shard {
                 self.resync_row(row);
             }
+        }
+        // After the topics: who joined one before it is whole would be sent once more what its snapshot holds.
+        for ask in again {
+            self.ask(ask);
         }
         for kind in 0..self.topics.wilds.len() {
             let done = |member: &WildMember| member.done.get(shard) == Some(&true);

@@ -11,6 +11,8 @@ pub struct Sender<T> {
     consumer: Farewell,
     dirty: bool,
     full: bool,
+    /// While `full`: how many slots must be free before trying again is of use.
+    wanted: usize,
 }
 
 /// The receiving end. It belongs to one stage.
@@ -31,6 +33,7 @@ pub fn ring<T>(depth: usize, producer: Bell, consumer: Bell) -> (Sender<T>, Rece
             consumer: Farewell(consumer),
             dirty: false,
             full: false,
+            wanted: 1,
         },
         Receiver { ring: rx, hunger, producer: Farewell(producer) },
     )
@@ -54,6 +57,7 @@ impl<T> Sender<T> {
                 Ok(())
             }
             Err(rtrb::PushError::Full(value)) => {
+                self.wanted = 1;
                 if !self.full {
                     self.full = true;
                     self.hunger.declare();
@@ -83,16 +87,17 @@ impl<T> Sender<T> {
         self.ring.buffer().capacity()
     }
 
-    /// Asks to be woken as soon as there is room, without pushing.
-    pub fn want_room(&mut self) {
+    /// Asks to be woken once there is room for `n` values, without pushing.
+    pub fn want_room(&mut self, n: usize) {
         self.full = true;
+        self.wanted = n.min(self.depth());
         self.hunger.declare();
     }
 
-    /// A push was refused and there is room now: work to do before sleeping.
+    /// There was too little room and there is enough now: work to do before sleeping.
     #[inline]
     pub fn has_news(&self) -> bool {
-        self.full && self.ring.slots() > 0
+        self.full && self.ring.slots() >= self.wanted
     }
 
     /// Nobody is left to receive.

@@ -677,6 +677,8 @@ impl Candles {
             {
                 at.floor = at.floor.max(oldest.sequence);
             }
+            // Once for all, at a topic's first revision.
+            at.superseded.reserve_exact(SUPERSEDED_MAX - at.superseded.len());
             at.superseded.push_back(*record);
         }
         change(record);

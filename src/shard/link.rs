@@ -189,7 +189,7 @@ impl Link {
                 self.broken = false;
                 moved = true;
             } else {
-                self.ring.want_room();
+                self.ring.want_room(self.ring.depth().div_ceil(2));
             }
             return moved;
         }
@@ -224,9 +224,13 @@ impl Link {
 
     /// Whether `n` events can be sent now, in order.
     pub fn has_room(&mut self, n: usize) -> bool {
-        let room = !self.broken && self.waiting.is_empty() && self.ring.room() >= n;
+        if self.broken || !self.waiting.is_empty() {
+            // What stands before has asked for the room that it needs.
+            return false;
+        }
+        let room = self.ring.room() >= n;
         if !room {
-            self.ring.want_room();
+            self.ring.want_room(n);
         }
         room
     }
@@ -290,5 +294,48 @@ impl Link {
     /// A wildcard interest names no symbol.
     pub fn symbol_of(interest: &Interest) -> Option<SymbolId> {
         Some(interest.topic.symbol).filter(|&symbol| symbol != SymbolId::ANY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{Bell, ring};
+
+    /// A link over a ring of 8 slots, with the gateway's ends.
+    fn link() -> (Link, Receiver<Event>, Sender<Interest>) {
+        let (events, gateway) = ring(8, Bell::silent(), Bell::silent());
+        let (asks, interest) = ring(8, Bell::silent(), Bell::silent());
+        let patience = Patience { facts_max: Some(1), deadline: Nanos::from_secs(1) };
+        (Link::new(events, interest, patience), gateway, asks)
+    }
+
+    fn fill(link: &mut Link, facts: usize) {
+        (0..facts).for_each(|_| link.fact(&Event::resync(), UnixNanos(0)));
+    }
+
+    #[test]
+    fn too_little_room_for_an_answer_is_nothing_to_stay_awake_for() {
+        let (mut link, mut gateway, _asks) = link();
+        fill(&mut link, 6);
+        assert!(!link.has_room(4) && !link.has_work(), "two slots are free, and four are needed");
+        gateway.pop();
+        assert!(!link.has_work());
+        gateway.pop();
+        assert!(link.has_work() && link.has_room(4));
+    }
+
+    #[test]
+    fn a_broken_ring_is_nothing_to_stay_awake_for_until_half_of_it_is_free() {
+        let (mut link, mut gateway, _asks) = link();
+        fill(&mut link, 10);
+        assert_eq!(link.broken_count, 1);
+        for _ in 0..3 {
+            gateway.pop();
+            link.turn(UnixNanos(0));
+            assert!(!link.has_room(1) && !link.has_work());
+        }
+        gateway.pop();
+        assert!(link.has_work() && link.turn(UnixNanos(0)));
     }
 }

@@ -258,6 +258,36 @@ fn a_client_that_cannot_be_made_whole_is_closed_and_told_why() {
 }
 
 #[test]
+fn no_state_runs_ahead_of_facts_that_are_lost() {
+    let mut world = World::new(1, options());
+    let (mut client, topic) = joined(&mut world, 5);
+    world.emit(0, &[Event::resync()]);
+    let (_, request, ..) = world.join(0);
+    let items = [closed(topic, 90), forming(topic, 90)].map(|item| item.answering(request));
+    world.emit(0, &[Event::answer_begin(topic, request, false), items[0], items[1]]);
+    assert!(client.all().is_empty());
+    world.emit(0, &[Event::answer_end(topic, request, 90)]);
+    assert_eq!(words(&client.all()), ["slow", "close 4008"]);
+}
+
+#[test]
+fn a_state_that_waits_is_not_sent_once_states_are_no_longer_wanted() {
+    let mut world = World::new(1, options());
+    let (mut client, topic) = joined(&mut world, 5);
+    let all =
+        r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1m"],"forming":false}"#;
+    client.send(all);
+    let (any, request, ..) = world.join(0);
+    world.answer(0, topic, request, 5, &[]);
+    world.emit(0, &[Event::answer_done(any, request)]);
+    client.all();
+    client.send(r#"{"action":"unsubscribe","channel":"bars","symbols":["AAPL"],"timeframes":["1m"]}"#);
+    world.emit(0, &[forming(topic, 5)]);
+    world.emit(0, &[closed(topic, 6)]);
+    assert_eq!(words(&client.all()), ["unsubscribed", "bar@6"]);
+}
+
+#[test]
 fn a_resync_asks_again_for_joins_it_interrupted() {
     let mut world = World::new(1, options());
     let mut client = world.client();
@@ -269,6 +299,29 @@ fn a_resync_asks_again_for_joins_it_interrupted() {
     assert_ne!(request, old);
     world.answer(0, topic, request, 6, &[closed(topic, 6)]);
     assert_eq!(words(&client.all()), ["subscribed", "snapshot@6"]);
+}
+
+#[test]
+fn who_joins_while_others_are_made_whole_is_not_sent_again_what_its_snapshot_holds() {
+    let mut world = World::new(1, options());
+    let (mut member, topic) = joined(&mut world, 5);
+    let mut joiner = world.client();
+    joiner.send(AAPL);
+    world.join(0);
+    world.emit(0, &[Event::resync()]);
+    // The shard answers in the order in which it is asked.
+    for Interest { ask, .. } in world.asked(0) {
+        let Ask::Join { request, since } = ask else { panic!("{ask:?}") };
+        let first = since.map_or(7, |since| since + 1);
+        let facts = (first..=7).map(|n| closed(topic, n).answering(request));
+        let begin = [Event::answer_begin(topic, request, since.is_some())];
+        let answer: Vec<Event> =
+            begin.into_iter().chain(facts).chain([Event::answer_end(topic, request, 7)]).collect();
+        world.emit(0, &answer);
+    }
+    world.emit(0, &[closed(topic, 8)]);
+    assert_eq!(words(&member.all()), ["bar@6", "bar@7", "bar@8"]);
+    assert_eq!(words(&joiner.all()), ["subscribed", "snapshot@7", "bar@8"]);
 }
 
 #[test]

@@ -1,0 +1,164 @@
+//! Once warm, no turn of ingest, shard or gateway allocates: the whole engine under an allocator that counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+
+use tickwire::config::Config;
+use tickwire::feed::{self, Origin, SourceOptions};
+use tickwire::model::{Nanos, Timeframes, UnixNanos};
+use tickwire::runtime::Clock;
+use tickwire::runtime::clock::ManualClock;
+use tickwire::runtime::transport::{End, Network};
+use tickwire::topology::{Engine, Outlet};
+
+thread_local! {
+    static COUNTS: Cell<bool> = const { Cell::new(false) };
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is handed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // While a thread ends its counters are gone, and nothing is counted.
+        let _ = COUNTS.try_with(|counts| {
+            if counts.get() {
+                let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+            }
+        });
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same there.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `alloc` above, thus from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations during `work`.
+fn counted(work: impl FnOnce()) -> usize {
+    ALLOCATIONS.with(|n| n.set(0));
+    COUNTS.with(|counts| counts.set(true));
+    work();
+    COUNTS.with(|counts| counts.set(false));
+    ALLOCATIONS.with(Cell::get)
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(counted(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(100)))), 1);
+}
+
+const START: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
+const STEP: Nanos = Nanos::from_millis(20);
+const CLIENTS: u16 = 8;
+
+fn config() -> Config {
+    let mut config = Config::from_environment(|_| None).expect("the defaults are good");
+    config.candles.timeframes = Timeframes::parse("1s,5s,1m").expect("a constant");
+    // So small that they are full, and the oldest makes room, long before the warm-up ends.
+    config.candles.history_bytes_max = 144 * 8 * 64;
+    config.candles.trades_bytes_max = 64 * 32 * 64;
+    config.candles.seal_after = Nanos::from_secs(20);
+    let addr = SocketAddr::from(([127, 0, 0, 1], 9_001));
+    config.sources = vec![SourceOptions::new("lines", Origin::Tcp(addr), feed::find("csv").expect("a row"))];
+    config.gateway.listen = SocketAddr::from(([127, 0, 0, 1], 8_080));
+    // These clients never answer a ping.
+    config.gateway.heartbeat_s = 86_400;
+    config
+}
+
+/// A client that only reads: the handshake and its one request are written by hand.
+fn client(network: &Network, request: &str) -> End {
+    let mut end = network.connect(8_080, 1 << 20).expect("the gateway listens");
+    let handshake = "GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    end.write_all(handshake.as_bytes()).expect("room");
+    // A masked text frame of 126 to 65,535 bytes; a mask of zeros leaves the text as it is.
+    let len = request.len() as u16;
+    end.write_all(&[0x81, 0x80 | 126, (len >> 8) as u8, len as u8, 0, 0, 0, 0]).expect("room");
+    end.write_all(request.as_bytes()).expect("room");
+    end
+}
+
+struct World {
+    engine: Engine,
+    clock: ManualClock,
+    feed: End,
+    clients: Vec<End>,
+    row: Vec<u8>,
+    id: u64,
+    buffer: Vec<u8>,
+    received: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let (clock, network) = (ManualClock::at(START), Network::default());
+        let make_clock = || Clock::Manual(clock.clone());
+        let engine =
+            Engine::inline(config(), Outlet::Gateway, None, "e".to_owned(), &make_clock, network.clone());
+        let engine = engine.expect("nothing here can be refused");
+        let mut feed = network.connect(9_001, 1 << 20).expect("the source listens");
+        feed.write_all(b"symbol,timestamp_ns,price,size,trade_id\n").expect("room");
+        let request = |n: u16| match n % 3 {
+            0 => {
+                r#"{"action":"subscribe","channel":"bars","symbols":["AAA","BBB","CCC"],"timeframes":["1s","5s","1m"],"id":"long enough for the frame","pad":0}"#
+            }
+            1 => {
+                r#"{"action":"subscribe","channel":"trades","symbols":["*"],"id":"long enough for the frame that is written by hand above, which wants 126","pad":0}"#
+            }
+            _ => {
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"forming":true,"id":"long enough for the frame above, 126"}"#
+            }
+        };
+        let clients = (0..CLIENTS).map(|n| client(&network, request(n))).collect();
+        let buffer = vec![0; 1 << 16];
+        Self { engine, clock, feed, clients, row: Vec::new(), id: 0, buffer, received: 0 }
+    }
+
+    /// Ticks in, turns until nothing moves, everything read. Returns the allocations of the turns.
+    fn step(&mut self) -> usize {
+        self.clock.advance(STEP);
+        for symbol in ["AAA", "BBB", "CCC"] {
+            self.id += 1;
+            self.row.clear();
+            // Now and then a tick that is seconds late, which revises closed bars.
+            let late = if self.id.is_multiple_of(50) { 3_000_000_000 } else { 0 };
+            let (at, price) = (self.clock.now().0 - late, 100 + self.id % 7);
+            writeln!(self.row, "{symbol},{at},{price}.25,10,{}", self.id).expect("memory");
+            self.feed.write_all(&self.row).expect("room");
+        }
+        let core = &mut self.engine.cores[0];
+        let allocations = counted(|| while core.turn() {});
+        for client in &mut self.clients {
+            while let Ok(n) = client.read(&mut self.buffer) {
+                assert!(n > 0, "the engine closed a connection");
+                self.received += n;
+            }
+        }
+        allocations
+    }
+}
+
+#[test]
+fn no_turn_allocates_once_warm() {
+    let mut world = World::new();
+    // Long enough for a minute's bars, for full budgets, and for the reports' channel, which nobody empties, to fill up.
+    let warm = 270 * 1_000 / 20;
+    (0..warm).for_each(|_| {
+        world.step();
+    });
+    let before = world.received;
+    let steps = 3_000;
+    let allocations: usize = (0..steps).map(|_| world.step()).sum();
+    assert!(world.received > before + steps * 1_000, "clients were served meanwhile");
+    assert_eq!(allocations, 0, "allocations in {steps} steps");
+}
