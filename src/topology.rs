@@ -22,7 +22,7 @@ use crate::ingest::{Ingest, IngestOptions, Pace, Troubles};
 use crate::model::{Event, Interest, Nanos, SymbolTable, Tick};
 use crate::runtime::core::{Core, CoreOptions, Stop};
 use crate::runtime::transport::Network;
-use crate::runtime::{Clock, Receiver, Report, Sender, Stage, ring};
+use crate::runtime::{Bell, Clock, Receiver, Report, Sender, Stage, ring};
 use crate::shard::{Link, Patience, Shard, ShardOptions};
 
 /// Reports that may wait for whoever prints them.
@@ -189,7 +189,12 @@ pub struct Engine {
     pub progress: Progress,
     /// What went wrong with its sources.
     pub troubles: Troubles,
+    /// Of an inline engine: a way into each shard beside the ingest's, for ticks that no feed dialect makes.
+    pub inlets: Vec<Sender<Tick>>,
 }
+
+/// Ticks that an inlet of an inline engine holds.
+const INLET_DEPTH: usize = 64;
 
 impl Engine {
     /// Puts an engine together on threads of its own.
@@ -208,7 +213,7 @@ impl Engine {
             })
         };
         let cores = (0..plan.cores.len()).map(core).collect::<Result<Vec<_>, _>>()?;
-        wire(config, plan, cores, outlet, pace, epoch, Clock::real)
+        wire(config, plan, cores, outlet, pace, epoch, Clock::real, false)
     }
 
     /// Puts an engine together on one core that the caller drives, under its clock and on its network.
@@ -225,7 +230,7 @@ impl Engine {
     ) -> Result<Self, WireError> {
         let stages = (0..config.layout.shards + 2).collect();
         let plan = Plan { cores: vec![stages], processors: vec![None], notes: Vec::new() };
-        wire(config, plan, vec![Core::inline(clock(), network)], outlet, pace, epoch, clock)
+        wire(config, plan, vec![Core::inline(clock(), network)], outlet, pace, epoch, clock, true)
     }
 
     /// Gives every core its thread.
@@ -244,6 +249,7 @@ impl Engine {
 }
 
 /// Joins all stages by the table above.
+#[expect(clippy::too_many_arguments, reason = "what two ways to put an engine together have in common")]
 fn wire(
     config: Config,
     plan: Plan,
@@ -252,6 +258,7 @@ fn wire(
     pace: Option<Pace>,
     epoch: String,
     clock: impl Fn() -> Clock,
+    has_inlets: bool,
 ) -> Result<Engine, WireError> {
     let Config { mut candles, sources, gateway, layout, .. } = config;
     candles.history_bytes_max /= layout.shards;
@@ -269,6 +276,7 @@ fn wire(
         deadline: layout.facts_deadline,
     };
     let mut shard_stages = Vec::with_capacity(shards);
+    let mut inlets = Vec::new();
     for shard in 0..shards {
         let bell = bell_of(1 + shard);
         let (tick_tx, tick_rx) = ring(layout.ticks_depth, ingest_bell.clone(), bell.clone());
@@ -283,7 +291,13 @@ fn wire(
             feed_offset_max: config.feed_offset_max,
         };
         let link = Link::new(event_tx, interest_rx, patience);
-        shard_stages.push(Shard::new(options, vec![tick_rx], vec![link]));
+        let mut ticks = vec![tick_rx];
+        if has_inlets {
+            let (inlet, side) = ring(INLET_DEPTH, Bell::silent(), Bell::silent());
+            inlets.push(inlet);
+            ticks.push(side);
+        }
+        shard_stages.push(Shard::new(options, ticks, vec![link]));
     }
 
     let symbols = SymbolTable::new(config.symbols_max);
@@ -331,5 +345,5 @@ fn wire(
     cores[at].add(outlet);
     let (report_tx, reports) = crossbeam_channel::bounded(REPORTS_DEPTH);
     cores.iter_mut().for_each(|core| core.report_to(report_tx.clone()));
-    Ok(Engine { cores, plan, symbols, reports, gateway_addr, source_addrs, progress, troubles })
+    Ok(Engine { cores, plan, symbols, reports, gateway_addr, source_addrs, progress, troubles, inlets })
 }

@@ -48,6 +48,8 @@ fn inline(config: Config) -> Vec<u8> {
     let outlet = Outlet::Collect(done_tx);
     let mut engine =
         Engine::inline(config, outlet, None, String::new(), &make_clock, Network::default()).unwrap();
+    // Nothing enters beside the source.
+    engine.inlets.clear();
     while engine.cores[0].live_stages() > 0 {
         engine.cores[0].turn();
     }

@@ -414,7 +414,9 @@ impl Connection {
 
     fn on_text(&mut self, text: &str, shared: &mut Shared) -> Result<(), String> {
         match field(text, "type") {
-            Some("bar" | "trade" | "quote" | "snapshot") => self.on_event(text, shared),
+            Some("bar" | "trade" | "cancel" | "correction" | "quote" | "snapshot") => {
+                self.on_event(text, shared)
+            }
             Some("subscribed") => self.on_subscribed(text, shared),
             Some("unsubscribed") => self.on_unsubscribed(text),
             Some("welcome" | "slow") => Ok(()),
@@ -609,10 +611,10 @@ impl Stand {
     }
 }
 
-/// Opcode, payload, and how many bytes both took.
+/// Opcode, payload, and the length of the whole.
 type Frame<'a> = (u8, &'a [u8], usize);
 
-/// One server frame: opcode, payload, and its whole length.
+/// The server's next frame, once all of it is there.
 fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
     let [first, second, ..] = *bytes else { return Ok(None) };
     if first & 0x80 == 0 || second & 0x80 != 0 {

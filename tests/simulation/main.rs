@@ -1,7 +1,6 @@
 //! The whole engine on one thread, under a manual clock, on a network in memory: one seed is one run, to the byte.
 //!
-//! `TICKWIRE_SEEDS=5000` runs more seeds, `TICKWIRE_SEED=17` only that one. Cancels and corrections are left to `tests/candles.rs`:
-//! no feed dialect makes them yet.
+//! `TICKWIRE_SEEDS=5000` runs more seeds, `TICKWIRE_SEED=17` only that one.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails with the line it failed on")]
 
 mod clients;
@@ -50,6 +49,7 @@ fn whatever_happens_clients_hold_exactly_what_was_accepted() {
                 total.told_of_loss += outcome.told_of_loss;
                 total.recovered += outcome.recovered;
                 total.late += outcome.late;
+                total.taken_back += outcome.taken_back;
                 total.checked_bars += outcome.checked_bars;
             }
             Err(problem) => {
@@ -63,7 +63,8 @@ fn whatever_happens_clients_hold_exactly_what_was_accepted() {
     assert!(failures.is_empty(), "{} seeds failed: {failures:?}", failures.len());
     // A run in which nothing happens would prove nothing.
     if seeds.end - seeds.start >= 100 {
-        assert!(total.rings_broken > 0 && total.recovered > 0 && total.late > 0 && total.checked_bars > 0);
+        assert!(total.rings_broken > 0 && total.recovered > 0 && total.told_of_loss > 0);
+        assert!(total.late > 0 && total.taken_back > 0 && total.checked_bars > 0);
     }
 }
 
@@ -95,4 +96,9 @@ fn forming_bars_that_stop_coming_are_found() {
 #[test]
 fn a_trade_that_does_not_count_is_found() {
     assert!(is_found(Planted { forgotten_trade: Some(50), ..Planted::default() }));
+}
+
+#[test]
+fn a_cancel_that_gets_lost_is_found() {
+    assert!(is_found(Planted { lost_cancels: true, ..Planted::default() }));
 }

@@ -40,12 +40,17 @@ pub struct Counts {
     pub accepted: u64,
     pub duplicate: u64,
     pub too_late: u64,
+    /// Cancels and corrections.
+    pub taken_back: u64,
 }
 
 pub struct Model {
     rules: Rules,
     pub counts: Counts,
     counted: BTreeMap<&'static str, Vec<Row>>,
+    /// Facts of the trades topic, and the price of the newest trade: neither is undone by a cancel.
+    facts: BTreeMap<&'static str, u64>,
+    last: BTreeMap<&'static str, i64>,
     ids: HashSet<(&'static str, i64, u64)>,
     /// The finest interval that a tick touched last, of those that were open then.
     current: BTreeMap<&'static str, i64>,
@@ -57,6 +62,8 @@ impl Model {
             rules,
             counts: Counts::default(),
             counted: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            last: BTreeMap::new(),
             ids: HashSet::new(),
             current: BTreeMap::new(),
         }
@@ -85,6 +92,8 @@ impl Model {
     /// A trade that is known to count.
     pub fn count(&mut self, row: Row) {
         self.counts.accepted += 1;
+        *self.facts.entry(row.symbol).or_default() += 1;
+        self.last.insert(row.symbol, row.price);
         self.counted.entry(row.symbol).or_default().push(row);
     }
 
@@ -95,11 +104,33 @@ impl Model {
     }
 
     pub fn last_price(&self, symbol: &str) -> Option<i64> {
-        self.counted.get(symbol)?.last().map(|row| row.price)
+        self.last.get(symbol).copied()
     }
 
-    pub fn trades(&self, symbol: &str) -> usize {
-        self.counted.get(symbol).map_or(0, Vec::len)
+    /// How many facts its trades topic has had.
+    pub fn trades(&self, symbol: &str) -> u64 {
+        self.facts.get(symbol).copied().unwrap_or(0)
+    }
+
+    /// A trade that can be taken back and leaves no bar empty: that a bar is gone no message can say.
+    pub fn takeable(&self, symbol: &str, nth: u64) -> Option<&Row> {
+        let rows = self.counted.get(symbol)?;
+        let row = &rows[nth as usize % rows.len()];
+        let bar = |row: &Row| row.ts.div_euclid(self.rules.finest);
+        let has_company = rows.iter().filter(|other| bar(other) == bar(row)).count() > 1;
+        (row.id != 0 && has_company).then_some(row)
+    }
+
+    /// A cancel, or a correction to this price and size.
+    pub fn take_back(&mut self, old: &Row, to: Option<(i64, u64)>) {
+        let rows = self.counted.entry(old.symbol).or_default();
+        rows.retain(|row| row.id != old.id);
+        if let Some((price, size)) = to {
+            // Among trades of one moment it is the latest now.
+            rows.push(Row { price, size, ..old.clone() });
+        }
+        *self.facts.entry(old.symbol).or_default() += 1;
+        self.counts.taken_back += 1;
     }
 
     pub fn symbols(&self) -> impl Iterator<Item = &'static str> + '_ {

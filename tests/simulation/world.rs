@@ -5,7 +5,7 @@ use std::hash::Hasher;
 
 use tickwire::config::Config;
 use tickwire::feed::{Origin, SourceOptions, dialect};
-use tickwire::model::{Nanos, Timeframes, UnixNanos};
+use tickwire::model::{Nanos, Price, Size, Symbol, Tick, Timeframes, TradeId, UnixNanos};
 use tickwire::runtime::clock::{Clock, ManualClock};
 use tickwire::runtime::transport::Network;
 use tickwire::topology::{Engine, Outlet};
@@ -49,6 +49,7 @@ pub struct Outcome {
     pub told_of_loss: u64,
     pub recovered: u64,
     pub late: u64,
+    pub taken_back: u64,
     pub checked_bars: u64,
 }
 
@@ -58,6 +59,8 @@ pub struct Planted {
     pub tamper: Option<Tamper>,
     /// The model is not told of this trade.
     pub forgotten_trade: Option<u64>,
+    /// No cancel and no correction reaches its shard.
+    pub lost_cancels: bool,
 }
 
 struct World {
@@ -313,6 +316,9 @@ impl World {
             }
         }
         self.deliver(false)?;
+        if self.shape.orderly && self.random.one_in(6) {
+            self.take_back()?;
+        }
         if self.random.one_in(50) {
             self.deliver(true)?;
             self.trades.disconnect();
@@ -321,6 +327,27 @@ impl World {
             self.trades.connect(&self.network, capacity);
         }
         Ok(made)
+    }
+
+    /// Cancels or corrects a trade. No feed dialect can say so yet, so these ticks go straight to their shard.
+    fn take_back(&mut self) -> Result<(), String> {
+        let name = self.random.pick(self.market.symbols);
+        let Some(old) = self.model.takeable(name, self.random.below(1 << 20)).cloned() else { return Ok(()) };
+        let symbol = Symbol::new(name.as_bytes()).expect("a constant");
+        let id = self.engine.symbols.find(&symbol).ok_or("a symbol with trades is not in the table")?;
+        let to = (10_000_000 * (1 + self.random.below(40_000) as i64), 25_000_000 * self.random.below(9));
+        let to = Some(to).filter(|_| self.random.one_in(2));
+        let (at, now, trade) = (UnixNanos(old.ts), self.clock.now(), TradeId::from_u64(old.id));
+        let tick = match to {
+            Some((price, size)) => Tick::correction(id, at, now, trade, 0, (Price(price), Size(size))),
+            None => Tick::cancel(id, at, now, trade),
+        };
+        let shard = symbol.shard(self.engine.inlets.len());
+        if !self.planted.lost_cancels {
+            self.engine.inlets[shard].push(tick).map_err(|_| "an inlet is full")?;
+        }
+        self.model.take_back(&old, to);
+        self.settle()
     }
 
     /// Writes what the feeds have, cut anywhere. What ends in the middle of a line stays for later, unless `all` is asked.
@@ -489,6 +516,7 @@ impl World {
             told_of_loss: self.shared.told_of_loss,
             recovered: self.shared.recovered,
             late: self.total("late"),
+            taken_back: self.model.counts.taken_back,
             checked_bars: self.checked_bars,
         })
     }
@@ -530,7 +558,7 @@ impl World {
         }
         let sent = self.total("ingest.sent");
         same("ticks sent", sent + self.total("ingest.quotes_conflated"), accepted)?;
-        same("ticks in", self.total("ticks_in"), sent)?;
+        same("ticks in", self.total("ticks_in"), sent + self.model.counts.taken_back)?;
         let refusals = tickwire::shard::Refusal::NAMES;
         let refused: u64 = refusals
             .iter()
@@ -546,7 +574,8 @@ impl World {
         same("verdicts of shards", shards("ticks_in"), shards("accepted") + refused + shards("marks"))?;
         if self.shape.orderly {
             let quotes = self.quotes.records - self.total("ingest.quotes_conflated");
-            same("trades that count", shards("accepted"), self.model.counts.accepted + quotes)?;
+            let counts = &self.model.counts;
+            same("ticks that count", shards("accepted"), counts.accepted + counts.taken_back + quotes)?;
             same("duplicates", shards("duplicate"), self.model.counts.duplicate)?;
             same("too late", shards("too_late"), self.model.counts.too_late)?;
         }
@@ -600,7 +629,7 @@ impl World {
             if at == 0 && complete {
                 for symbol in self.model.symbols() {
                     let trades = connection.topics.get(&format!("trades/{symbol}")).and_then(|s| s.at);
-                    if trades != Some(self.model.trades(symbol) as u64) {
+                    if trades != Some(self.model.trades(symbol)) {
                         return Err(format!("client 0 has {trades:?} trades of {symbol}"));
                     }
                     for label in self.shape.labels {
@@ -644,6 +673,7 @@ impl World {
     fn stop(&mut self) -> Result<(), String> {
         self.shared.stopping = true;
         let now = self.clock.now();
+        self.engine.inlets.clear();
         self.engine.cores[0].begin_stop(now);
         for _ in 0..60 {
             self.pass(100 * MS)?;
