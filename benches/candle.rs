@@ -109,6 +109,7 @@ fn options(timeframes: &str, tracking: bool) -> CandleOptions {
             seal_after: Nanos::ZERO,
             keep_trades: KeepTrades::No,
             history_bytes_max: 16 << 20,
+            trades_bytes_max: 1 << 20,
             ..file
         }
     }
