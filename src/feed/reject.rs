@@ -197,11 +197,6 @@ impl Tallies {
         self.accepted.iter().sum()
     }
 
-    /// Records that became ticks of one kind.
-    pub fn accepted_as(&self, kind: crate::model::TickKind) -> u64 {
-        self.accepted[kind as usize & 7]
-    }
-
     /// Records rejected for one reason.
     pub fn rejected_for(&self, reason: Reason) -> u64 {
         self.rejected[reason as usize]
