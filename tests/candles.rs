@@ -402,3 +402,20 @@ fn event_time_closes_bars_however_fast_it_is_read() {
     apply(&mut candles, &mut facts, &trade_at(1_250, 6), 0);
     assert_eq!(facts.held(0, 0).len(), 1);
 }
+
+#[test]
+fn a_gap_of_a_whole_source_marks_every_symbol_and_counts_once() {
+    let (mut candles, mut facts) = (live("1s"), Facts::default());
+    for symbol in [0, 7] {
+        let mut tick = trade_at(0, 5);
+        tick.symbol = SymbolId(symbol);
+        apply(&mut candles, &mut facts, &tick, 0);
+    }
+    assert_eq!(candles.tallies().accepted, 2);
+    candles.gap_everywhere();
+    assert_eq!(candles.tallies().accepted, 3);
+    for symbol in [0, 1] {
+        let flags: Vec<_> = candles.forming(symbol, 0).unwrap().flags.names().collect();
+        assert_eq!(flags, ["incomplete"]);
+    }
+}

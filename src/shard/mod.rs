@@ -118,16 +118,13 @@ impl Shard {
             // Taken out for the time of the loop: the ring and the rest of the shard are used side by side.
             let mut ring = std::mem::take(&mut self.ticks);
             let mut run = Run::default();
-            let lossless = self.links.iter().any(|link| link.holds_back());
-            if !lossless {
-                taken += ring[at].drain_while(TICKS_PER_TURN, |tick| {
-                    if self.links.iter().any(|link| link.holds_back()) {
-                        return false;
-                    }
-                    self.take_tick(at, tick, now, &mut run);
-                    true
-                });
-            }
+            taken += ring[at].drain_while(TICKS_PER_TURN, |tick| {
+                if self.links.iter().any(Link::holds_back) {
+                    return false;
+                }
+                self.take_tick(at, tick, now, &mut run);
+                true
+            });
             self.ticks = ring;
             self.close_run(&mut run, now);
         }
@@ -153,10 +150,8 @@ impl Shard {
         run.ticks += 1;
         let when = When { now, offset: self.offsets[usize::from(tick.source)].median() };
         if tick.symbol == SymbolId::ANY {
-            // A gap of a whole source: every symbol may have lost ticks.
-            for symbol in 0..self.candles.symbols() as u32 {
-                self.candles.apply(symbol, tick, when, &mut Fan { links: &mut self.links, now });
-            }
+            // Only a gap concerns every symbol: that of a whole source.
+            self.candles.gap_everywhere();
             return;
         }
         let symbol = self.local(tick.symbol);

@@ -670,6 +670,12 @@ impl Candles {
         }
     }
 
+    /// A source lost ticks, and nobody knows whose: one accepted tick that marks every symbol.
+    pub fn gap_everywhere(&mut self) {
+        (0..self.symbols.len() as u32).for_each(|symbol| self.mark_gap(symbol));
+        self.tallies.accepted += 1;
+    }
+
     fn mark_gap(&mut self, symbol: u32) {
         let state = &mut self.symbols[symbol as usize];
         if state.current.bar.start == NO_START && state.others.is_empty() {
