@@ -148,6 +148,7 @@ struct BarsSection {
     feed_offset_max_ms: Option<i64>,
     history_mib_max: Option<usize>,
     trades_mib_max: Option<usize>,
+    preallocate: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -416,6 +417,7 @@ impl BarsSection {
             )?,
             history_bytes_max: mib("bars.history_mib_max", self.history_mib_max, 256)?,
             trades_bytes_max: mib("bars.trades_mib_max", self.trades_mib_max, 256)?,
+            preallocate: self.preallocate.unwrap_or(live.preallocate),
             ..live
         })
     }

@@ -118,7 +118,8 @@ impl Shard {
             // Taken out for the time of the loop: the ring and the rest of the shard are used side by side.
             let mut ring = std::mem::take(&mut self.ticks);
             let mut run = Run::default();
-            taken += ring[at].drain_while(TICKS_PER_TURN, |tick| {
+            taken += ring[at].drain_while(TICKS_PER_TURN, |tick, next| {
+                self.candles.foresee(next);
                 if self.links.iter().any(Link::holds_back) {
                     return false;
                 }

@@ -5,6 +5,8 @@
 
 use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos, Venue};
 
+use crate::runtime::memory::{prefetch, touch};
+
 use super::chunk::{Arena, List};
 use super::record::{Rank, Record, Sample};
 
@@ -55,6 +57,17 @@ impl TradeLog {
     /// Allocates everything now, so that no page is touched for the first time under load.
     pub fn preallocate(&mut self) {
         self.arena.preallocate();
+        self.resize_index((self.arena.capacity() * 2).next_power_of_two());
+    }
+
+    /// Asks for the line of the index that a trade soon to come will read.
+    #[inline]
+    pub fn foresee(&self, symbol: &SymbolTrades, tick: &Tick) {
+        if symbol.is_indexed
+            && let Some(slot) = self.index.get(hash(tick, tick.id()) as usize & self.mask)
+        {
+            prefetch(slot);
+        }
     }
 
     /// Whether an append to `symbol` must be preceded by [`Self::evict`].
@@ -89,7 +102,7 @@ impl TradeLog {
     #[inline]
     pub fn append(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) {
         symbol.sequence += 1;
-        let Some(place) = self.arena.push(&mut symbol.list, owner, *tick) else { return };
+        let Some(place) = self.arena.push_streamed(&mut symbol.list, owner, tick) else { return };
         match own_id(tick) {
             Some(id) if symbol.is_indexed => self.insert(hash(tick, id), place),
             Some(id) => {
@@ -226,7 +239,7 @@ impl TradeLog {
     #[inline]
     fn insert(&mut self, hash: u32, place: u32) {
         if (self.indexed + 1) * 2 > self.index.len() {
-            self.grow_index();
+            self.resize_index((self.index.len() * 2).max(1024));
         }
         self.place_in_index(u64::from(hash) << 32 | u64::from(place));
         self.indexed += 1;
@@ -241,9 +254,11 @@ impl TradeLog {
     }
 
     #[cold]
-    fn grow_index(&mut self) {
-        let slots = (self.index.len() * 2).max(1024);
-        let old = std::mem::replace(&mut self.index, vec![VACANT; slots]);
+    fn resize_index(&mut self, slots: usize) {
+        let mut index = bytemuck::zeroed_vec(slots);
+        touch(&mut index);
+        index.fill(VACANT);
+        let old = std::mem::replace(&mut self.index, index);
         self.mask = slots - 1;
         old.into_iter().filter(|&entry| entry != VACANT).for_each(|entry| self.place_in_index(entry));
     }

@@ -56,6 +56,8 @@ pub struct CandleOptions {
     pub history_bytes_max: usize,
     /// Memory for kept trades, bytes.
     pub trades_bytes_max: usize,
+    /// Has the system give both at start, in huge pages if it has them, so that none is touched for the first time under load.
+    pub preallocate: bool,
     /// Keeps replaced revisions, so that facts can be replayed one by one.
     pub replayable: bool,
     /// A symbol's first bar is marked incomplete: live, its beginning was missed.
@@ -79,6 +81,7 @@ impl CandleOptions {
             keep_trades: KeepTrades::All,
             history_bytes_max: 256 << 20,
             trades_bytes_max: 256 << 20,
+            preallocate: false,
             replayable: true,
             joined_midway: true,
             // An hour of seconds: what a tick may be ahead at most.
