@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::model::{Channel, Symbol, SymbolError, SymbolId, Topic};
 
 use super::Gateway;
-use super::dialect::{self, Envelope, Listed, Reply, Request, Since, Symbols};
+use super::dialect::{self, Delivery, Envelope, Listed, Reply, Request, Since, Symbols};
 use super::join::{Plan, Wish};
 
 impl Gateway {
@@ -25,8 +25,8 @@ impl Gateway {
     fn on_request(&mut self, slot: u32, envelope: Envelope) {
         let id = envelope.id;
         match envelope.request {
-            Request::Subscribe { channel, symbols, levels, forming, since } => {
-                self.subscribe(slot, id, channel, &symbols, &levels, forming, since);
+            Request::Subscribe { channel, symbols, levels, delivery, since } => {
+                self.subscribe(slot, id, channel, &symbols, &levels, delivery, since);
             }
             Request::Snapshot { channel, symbols, levels } => self.look(slot, id, channel, &symbols, &levels),
             Request::Unsubscribe { channel, symbols, levels } => {
@@ -61,7 +61,7 @@ impl Gateway {
         channel: Channel,
         symbols: &Symbols,
         levels: &[usize],
-        forming: bool,
+        delivery: Delivery,
         since: Option<Since>,
     ) {
         // Room is checked before any name goes into the table of symbols.
@@ -92,7 +92,7 @@ impl Gateway {
         let since = |topic: &Topic| positions.get(topic).copied().filter(|_| ours);
         let wishes = topics.iter().map(|&topic| Wish { topic, since: since(&topic) }).collect();
         // Quotes are states altogether; trades have none.
-        let forming = channel == Channel::Quotes || (channel == Channel::Bars && forming);
+        let forming = channel == Channel::Quotes || (channel == Channel::Bars && delivery.forming);
         let Some(connection) = self.connection(slot) else { return };
         connection.wanted.extend(topics.into_iter().map(|topic| (topic, forming)));
         let plan = Plan { id, look: false, channel, symbols: echo(symbols), wishes, forming, recovered };

@@ -3,7 +3,7 @@
 pub mod json;
 pub mod native;
 
-use crate::model::{Channel, Event, Symbol, Timeframe, Timeframes, Topic, UnixNanos};
+use crate::model::{Channel, Event, Nanos, Symbol, Timeframe, Timeframes, Topic, UnixNanos};
 
 /// How many rows the table has.
 pub const DIALECTS: usize = 1;
@@ -80,6 +80,35 @@ pub struct Since {
     pub sequences: Vec<(Symbol, usize, u64)>,
 }
 
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// As JSON, in text messages.
+    #[default]
+    Json,
+    /// As records of fixed layout, in binary messages.
+    Binary,
+}
+
+/// How a client wants the messages of a subscription delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// With forming bars.
+    pub forming: bool,
+    /// States at most so often, the newest each time, and facts gathered meanwhile; 0: as they come.
+    pub throttle: Nanos,
+    /// One message for all facts and newest states of each such interval; 0: as they come.
+    pub batch: Nanos,
+    /// How events are written.
+    pub format: Format,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { forming: true, throttle: Nanos::ZERO, batch: Nanos::ZERO, format: Format::Json }
+    }
+}
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -91,8 +120,8 @@ pub enum Request {
         symbols: Symbols,
         /// Of which timeframes, by level; one 0 where the channel has none.
         levels: Vec<usize>,
-        /// With forming bars.
-        forming: bool,
+        /// How its messages are delivered.
+        delivery: Delivery,
         /// Go on from here.
         since: Option<Since>,
     },

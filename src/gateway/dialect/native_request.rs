@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{Channel, Symbol, Timeframes};
 
-use super::super::{Envelope, Request, RequestError, Since, Symbols};
+use super::super::{Delivery, Envelope, Request, RequestError, Since, Symbols};
 
 /// Longest id that is echoed, bytes of JSON.
 const ID_BYTES_MAX: usize = 128;
@@ -71,7 +71,8 @@ fn read_request(fields: &Map<String, Value>, timeframes: &Timeframes) -> Result<
                 Some(other) => return Err(wrong("forming", "true or false", other)),
             };
             let since = read_since(fields, channel, &symbols, timeframes)?;
-            Ok(Request::Subscribe { channel, symbols, levels, forming, since })
+            let delivery = Delivery { forming, ..Delivery::default() };
+            Ok(Request::Subscribe { channel, symbols, levels, delivery, since })
         }
         "unsubscribe" | "snapshot" => {
             let channel = read_channel(fields)?;
@@ -371,7 +372,7 @@ mod tests {
                 channel: Channel::Bars,
                 symbols: Symbols::Named(vec![symbol("BTC/USD"), symbol("A")]),
                 levels: vec![1],
-                forming: false,
+                delivery: Delivery { forming: false, ..Delivery::default() },
                 since: Some(Since { epoch: "e".to_owned(), sequences: vec![(symbol("BTC/USD"), 1, 4711)] }),
             }
         );
