@@ -11,6 +11,22 @@ pub const DIALECTS: usize = 1;
 /// Every dialect, found by the path of the HTTP request.
 pub static TABLE: [&dyn Dialect; DIALECTS] = [&native::Native];
 
+/// How many formats an event can be written in.
+pub const FORMATS: usize = 2;
+/// How many ways there are to write an event, over all dialects.
+pub const CODECS: usize = DIALECTS * FORMATS;
+
+/// The number of a dialect's way to write a format.
+pub const fn codec(dialect: usize, format: Format) -> u8 {
+    (dialect * FORMATS + format as usize) as u8
+}
+
+/// Whose it is, and which format.
+pub const fn of_codec(codec: u8) -> (usize, Format) {
+    let codec = codec as usize;
+    (codec / FORMATS, if codec % FORMATS == Format::Binary as usize { Format::Binary } else { Format::Json })
+}
+
 /// The row of a path.
 pub fn by_path(path: &str) -> Option<usize> {
     TABLE.iter().position(|dialect| dialect.path() == path)
@@ -29,6 +45,9 @@ pub trait Dialect: Sync {
 
     /// Appends an event.
     fn event(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>);
+
+    /// Appends an event as a binary record. A dialect without such records never asks for [`Format::Binary`].
+    fn record(&self, _out: &mut Vec<u8>, _event: &Event, _scene: &Scene<'_>) {}
 
     /// Appends anything but an event.
     fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>);
@@ -173,8 +192,8 @@ pub struct Listed<'a> {
     pub symbol: &'a str,
     /// Which timeframe, of bars.
     pub timeframe: Option<&'a str>,
-    /// With forming bars.
-    pub forming: bool,
+    /// How its messages are delivered.
+    pub delivery: Delivery,
 }
 
 /// A topic's name and its last fact.
@@ -254,6 +273,15 @@ pub enum Reply<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_codec_has_a_number_of_its_own() {
+        let all = (0..DIALECTS).flat_map(|dialect| [(dialect, Format::Json), (dialect, Format::Binary)]);
+        for (number, (dialect, format)) in all.enumerate() {
+            assert_eq!(usize::from(codec(dialect, format)), number);
+            assert_eq!(of_codec(number as u8), (dialect, format));
+        }
+    }
 
     #[test]
     fn each_path_has_one_row() {
