@@ -7,6 +7,8 @@ use super::json::{iso_millis, put, string};
 use super::{Dialect, Envelope, Format, Listed, Position, Reply, RequestError, Scene};
 use crate::model::Timeframes;
 
+#[path = "native_binary.rs"]
+pub mod binary;
 #[path = "native_request.rs"]
 mod request;
 
@@ -50,6 +52,10 @@ impl Dialect for Native {
             EventKind::AnswerBegin | EventKind::AnswerEnd | EventKind::Resync | EventKind::AnswerDone => {}
         }
         put(out, "}}");
+    }
+
+    fn record(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
+        binary::write(out, event, scene);
     }
 
     fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>) {
