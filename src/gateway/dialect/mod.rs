@@ -3,13 +3,29 @@
 pub mod json;
 pub mod native;
 
-use crate::model::{Channel, Event, Symbol, Timeframe, Timeframes, Topic, UnixNanos};
+use crate::model::{Channel, Event, Nanos, Symbol, Timeframe, Timeframes, Topic, UnixNanos};
 
 /// How many rows the table has.
 pub const DIALECTS: usize = 1;
 
 /// Every dialect, found by the path of the HTTP request.
 pub static TABLE: [&dyn Dialect; DIALECTS] = [&native::Native];
+
+/// How many formats an event can be written in.
+pub const FORMATS: usize = 2;
+/// How many ways there are to write an event, over all dialects.
+pub const CODECS: usize = DIALECTS * FORMATS;
+
+/// The number of a dialect's way to write a format.
+pub const fn codec(dialect: usize, format: Format) -> u8 {
+    (dialect * FORMATS + format as usize) as u8
+}
+
+/// Whose it is, and which format.
+pub const fn of_codec(codec: u8) -> (usize, Format) {
+    let codec = codec as usize;
+    (codec / FORMATS, if codec % FORMATS == Format::Binary as usize { Format::Binary } else { Format::Json })
+}
 
 /// The row of a path.
 pub fn by_path(path: &str) -> Option<usize> {
@@ -29,6 +45,9 @@ pub trait Dialect: Sync {
 
     /// Appends an event.
     fn event(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>);
+
+    /// Appends an event as a binary record. A dialect without such records never asks for [`Format::Binary`].
+    fn record(&self, _out: &mut Vec<u8>, _event: &Event, _scene: &Scene<'_>) {}
 
     /// Appends anything but an event.
     fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>);
@@ -80,6 +99,35 @@ pub struct Since {
     pub sequences: Vec<(Symbol, usize, u64)>,
 }
 
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// As JSON, in text messages.
+    #[default]
+    Json,
+    /// As records of fixed layout, in binary messages.
+    Binary,
+}
+
+/// How a client wants the messages of a subscription delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// With forming bars.
+    pub forming: bool,
+    /// States at most so often, the newest each time, and facts gathered meanwhile; 0: as they come.
+    pub throttle: Nanos,
+    /// One message for all facts and newest states of each such interval; 0: as they come.
+    pub batch: Nanos,
+    /// How events are written.
+    pub format: Format,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { forming: true, throttle: Nanos::ZERO, batch: Nanos::ZERO, format: Format::Json }
+    }
+}
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -91,8 +139,8 @@ pub enum Request {
         symbols: Symbols,
         /// Of which timeframes, by level; one 0 where the channel has none.
         levels: Vec<usize>,
-        /// With forming bars.
-        forming: bool,
+        /// How its messages are delivered.
+        delivery: Delivery,
         /// Go on from here.
         since: Option<Since>,
     },
@@ -144,8 +192,8 @@ pub struct Listed<'a> {
     pub symbol: &'a str,
     /// Which timeframe, of bars.
     pub timeframe: Option<&'a str>,
-    /// With forming bars.
-    pub forming: bool,
+    /// How its messages are delivered.
+    pub delivery: Delivery,
 }
 
 /// A topic's name and its last fact.
@@ -225,6 +273,15 @@ pub enum Reply<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_codec_has_a_number_of_its_own() {
+        let all = (0..DIALECTS).flat_map(|dialect| [(dialect, Format::Json), (dialect, Format::Binary)]);
+        for (number, (dialect, format)) in all.enumerate() {
+            assert_eq!(usize::from(codec(dialect, format)), number);
+            assert_eq!(of_codec(number as u8), (dialect, format));
+        }
+    }
 
     #[test]
     fn each_path_has_one_row() {
