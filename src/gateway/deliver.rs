@@ -4,11 +4,22 @@ use crate::model::{Channel, Event, EventKind, Topic};
 
 use super::Gateway;
 use super::connection::Phase;
-use super::dialect::{self, DIALECTS, Scene};
+use super::dialect::{self, DIALECTS, Reply, Scene};
 use super::frame::{FrameId, FrameKind, Opcode};
 use super::outbox::{Offered, Piece};
 use super::sockets::SLICES_MAX;
 use super::topics::NONE;
+
+/// How a client comes to see an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// It happened.
+    Live,
+    /// Its stream begins with it.
+    Join,
+    /// It was asked for once.
+    Look,
+}
 
 impl Gateway {
     pub(super) fn on_event(&mut self, shard: usize, event: &Event) {
@@ -17,6 +28,7 @@ impl Gateway {
             EventKind::AnswerEnd => self.on_answer_end(event),
             EventKind::AnswerDone => self.on_answer_done(event),
             EventKind::Resync => self.resync(shard),
+            EventKind::Day => self.day = Some(*event),
             _ if event.request != 0 => self.on_answer_item(event),
             _ => self.on_live(shard, event),
         }
@@ -64,7 +76,8 @@ impl Gateway {
             self.cleared.extend(entry.frames.iter_mut().filter_map(Option::take));
             self.release_cleared();
         }
-        let mut frames: [Option<FrameId>; DIALECTS] = [None; DIALECTS];
+        // The inner `None`: the dialect has no word for it.
+        let mut frames: [Option<Option<FrameId>>; DIALECTS] = [None; DIALECTS];
         for place in 0..self.topics.row(row).members.len() {
             let Some(&member) = self.topics.row(row).members.get(place) else { break };
             let Some(connection) =
@@ -76,11 +89,12 @@ impl Gateway {
             let frame = match frames[dialect] {
                 Some(frame) => frame,
                 None => {
-                    let frame = self.encode(event, dialect, false, FrameKind::Fact);
+                    let frame = self.encode(event, dialect, View::Live, FrameKind::Fact);
                     frames[dialect] = Some(frame);
                     frame
                 }
             };
+            let Some(frame) = frame else { continue };
             self.pool.retain(frame);
             let join = self.topics.subscription(member.subscription).join;
             if join == NONE {
@@ -89,7 +103,7 @@ impl Gateway {
                 self.hold(join, frame);
             }
         }
-        frames.into_iter().flatten().for_each(|frame| self.pool.release(frame));
+        frames.into_iter().flatten().flatten().for_each(|frame| self.pool.release(frame));
     }
 
     fn queue_fact(&mut self, slot: u32, frame: FrameId) {
@@ -152,14 +166,14 @@ impl Gateway {
         }
     }
 
-    /// Encodes an event now; the caller holds the frame.
+    /// Encodes an event now; the caller holds the frame. `None`: the dialect has no word for it.
     pub(super) fn encode(
         &mut self,
         event: &Event,
         dialect: usize,
-        snapshot: bool,
+        view: View,
         kind: FrameKind,
-    ) -> FrameId {
+    ) -> Option<FrameId> {
         let now = self.now;
         // A close waits for the clock, an answer for a client: only what a tick itself brings measures the way.
         if event.request == 0 && event.ts_recv.0 > 0 && event.kind() != EventKind::BarClosed {
@@ -167,12 +181,39 @@ impl Gateway {
         }
         let symbol = self.symbols.name(event.topic.symbol);
         let timeframes = &self.timeframes;
-        self.pool.encode(now, kind, Opcode::Text, |out| {
+        let day = self.day.filter(|day| day.topic == event.topic && day.sequence == event.sequence);
+        let day = day.map(|day| day.as_day());
+        let (snapshot, look) = (view != View::Live, view == View::Look);
+        let frame = self.pool.encode(now, kind, Opcode::Text, |out| {
             // Shards speak only of symbols in the table.
             if let Some(symbol) = symbol {
-                dialect::TABLE[dialect].event(out, event, &Scene { symbol, timeframes, now, snapshot });
+                let scene = Scene { symbol, timeframes, now, snapshot, look, day: day.as_ref() };
+                dialect::TABLE[dialect].event(out, event, &scene);
             }
-        })
+        });
+        self.unless_blank(frame)
+    }
+
+    /// Encodes a reply now; the caller holds the frame. `None`: the dialect has no word for it.
+    pub(super) fn encode_reply(
+        &mut self,
+        dialect: usize,
+        id: Option<&str>,
+        reply: &Reply<'_>,
+    ) -> Option<FrameId> {
+        let now = self.now;
+        let frame = self.pool.encode(now, FrameKind::Reply, Opcode::Text, |out| {
+            dialect::TABLE[dialect].reply(out, id, reply, now);
+        });
+        self.unless_blank(frame)
+    }
+
+    fn unless_blank(&mut self, frame: FrameId) -> Option<FrameId> {
+        if self.pool.is_blank(frame) {
+            self.pool.release(frame);
+            return None;
+        }
+        Some(frame)
     }
 
     /// Lists what to write next to a connection; states are encoded here, if nobody did before.
@@ -203,7 +244,10 @@ impl Gateway {
         if let Some(frame) = self.topics.row(row).frames[dialect] {
             return Some(frame);
         }
-        let frame = self.encode(&state, dialect, false, FrameKind::State);
+        let Some(frame) = self.encode(&state, dialect, View::Live, FrameKind::State) else {
+            self.topics.subscription_mut(id).queued = false;
+            return None;
+        };
         self.topics.row_mut(row).frames[dialect] = Some(frame);
         Some(frame)
     }

@@ -123,6 +123,11 @@ impl FramePool {
         &slot.bytes[slot.start..]
     }
 
+    /// Whether it is a message without content: what was to be encoded has no word in its dialect.
+    pub fn is_blank(&self, id: FrameId) -> bool {
+        self.slots[id.0 as usize].bytes.len() == HEADER_BYTES_MAX
+    }
+
     /// When it was encoded.
     pub fn encoded(&self, id: FrameId) -> UnixNanos {
         self.slots[id.0 as usize].encoded

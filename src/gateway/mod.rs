@@ -112,6 +112,8 @@ pub struct Gateway {
     pieces: Vec<Piece>,
     control: Vec<u8>,
     cleared: Vec<FrameId>,
+    /// What the last shard to speak said of a symbol's day; the fact that it belongs to comes next.
+    day: Option<Event>,
     now: UnixNanos,
     check_at: UnixNanos,
     ending: Ending,
@@ -167,6 +169,7 @@ impl Gateway {
             pieces: Vec::with_capacity(sockets::SLICES_MAX),
             control: Vec::new(),
             cleared: Vec::new(),
+            day: None,
             now: UnixNanos::MIN,
             check_at: UnixNanos::MIN,
             ending: Ending::No,

@@ -218,6 +218,11 @@ impl TradeLog {
         (first..).zip(self.arena.forward(&symbol.list)).skip_while(move |&(sequence, _)| sequence <= since)
     }
 
+    /// All facts that are kept, newest first, with their sequences.
+    pub fn backward<'a>(&'a self, symbol: &'a SymbolTrades) -> impl Iterator<Item = (u64, &'a Tick)> + 'a {
+        (0..=symbol.sequence).rev().zip(self.arena.backward(&symbol.list).map(|(_, tick)| tick))
+    }
+
     /// The newest fact.
     pub fn newest(&self, symbol: &SymbolTrades) -> Option<&Tick> {
         self.arena.back(&symbol.list).map(|place| self.arena.get(place))

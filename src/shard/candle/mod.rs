@@ -4,6 +4,7 @@
 //! the sum of its sealed children, merged with the children that are not sealed and, while it forms, with what is still open.
 //! All sums are of integers, so a bar is the same whatever the order in which its ticks came.
 
+mod day;
 mod options;
 mod query;
 mod revise;
@@ -23,6 +24,7 @@ use super::chunk::{Arena, List, NONE};
 use super::record::{Rank, Record, Sample};
 use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
+use day::Today;
 
 /// Bars per chunk of the history: 1,152 bytes.
 const CHUNK: usize = 8;
@@ -53,6 +55,14 @@ impl When {
 pub trait Sink {
     /// A bar closed or was revised.
     fn fact(&mut self, symbol: u32, event: &Event);
+
+    /// Whether facts of this timeframe are to be preceded by the symbol's day.
+    fn wants_day(&self, _symbol: u32, _level: usize) -> bool {
+        false
+    }
+
+    /// The symbol's day with the fact that comes next.
+    fn day(&mut self, _symbol: u32, _event: &Event) {}
 }
 
 struct Level {
@@ -114,6 +124,8 @@ struct SymbolState {
     last: Price,
     day: UnixNanos,
     day_volume: Volume,
+    /// The day by closed bars.
+    today: Today,
 }
 
 struct Spec {
@@ -220,6 +232,7 @@ impl Candles {
             last: Price(0),
             day: UnixNanos::MIN,
             day_volume: Volume(0),
+            today: Today::default(),
         });
         self.timers.add_symbol();
         local
@@ -449,8 +462,14 @@ impl Candles {
                 place = before;
             }
         }
+        if level == 0 {
+            state.today.add(&record);
+        }
         self.tallies.closed += 1;
         let event = fact(Topic::bars(state.id, level), &record);
+        if sink.wants_day(symbol, level) {
+            sink.day(symbol, &state.today.event(&event));
+        }
         sink.fact(symbol, &event);
     }
 
