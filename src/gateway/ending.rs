@@ -53,6 +53,8 @@ impl Gateway {
         }
         if at_once {
             self.forget_wishes(slot);
+        } else {
+            self.flush_facts(slot);
         }
         let deadline = self.close_deadline();
         let dialect = self.connection(slot).map_or(0, |connection| connection.dialect);

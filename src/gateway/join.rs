@@ -13,7 +13,7 @@ use super::Gateway;
 use super::deliver::View;
 use super::dialect::{self, Position, Reply};
 use super::frame::{FrameId, FrameKind};
-use super::topics::{NONE, WildMember};
+use super::topics::{NONE, Terms, WildMember};
 
 /// Why a shard was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) struct Ask {
     pub topic: Topic,
     pub purpose: Purpose,
     pub since: Option<u64>,
-    pub forming: bool,
+    pub terms: Terms,
     pub recovered: bool,
     pub frames: Vec<FrameId>,
     /// The last trades, where they were asked for.
@@ -80,7 +80,7 @@ pub(super) struct Plan {
     pub channel: Channel,
     pub symbols: Vec<String>,
     pub wishes: Vec<Wish>,
-    pub forming: bool,
+    pub terms: Terms,
     /// `Some(false)`: the client's positions are of another epoch.
     pub recovered: Option<bool>,
     /// The last trades of each symbol come first, so many of them.
@@ -123,7 +123,7 @@ impl Gateway {
                 self.topics.row_mut(row).pending += 1;
             }
             if purpose == Purpose::Wild {
-                self.add_wild(slot, wish.topic, plan.forming, number);
+                self.add_wild(slot, wish.topic, plan.terms, number);
             }
             let shards = if wild {
                 0..self.shards.len()
@@ -147,7 +147,7 @@ impl Gateway {
                         topic: wish.topic,
                         purpose,
                         since: wish.since,
-                        forming: plan.forming,
+                        terms: plan.terms,
                         recovered: false,
                         frames: Vec::new(),
                         events: Vec::new(),
@@ -158,13 +158,13 @@ impl Gateway {
         self.release_joins(slot);
     }
 
-    fn add_wild(&mut self, slot: u32, topic: Topic, forming: bool, join: u32) {
+    fn add_wild(&mut self, slot: u32, topic: Topic, terms: Terms, join: u32) {
         let shards = self.shards.len();
         let Some(kind) = self.topics.kind(topic) else { return };
         let members = &mut self.topics.wilds[kind];
         match members.iter_mut().find(|member| member.connection == slot) {
-            Some(member) => (member.forming, member.join) = (forming, join),
-            None => members.push(WildMember { connection: slot, forming, join, done: vec![false; shards] }),
+            Some(member) => (member.terms, member.join) = (terms, join),
+            None => members.push(WildMember { connection: slot, terms, join, done: vec![false; shards] }),
         }
     }
 
@@ -172,7 +172,7 @@ impl Gateway {
     pub(super) fn ask(&mut self, ask: Ask) -> u32 {
         self.requests = self.requests.checked_add(1).unwrap_or(1);
         let request = self.requests;
-        let states = ask.purpose == Purpose::Look || ask.forming || self.states_wanted(ask.topic);
+        let states = ask.purpose == Purpose::Look || ask.terms.forming || self.states_wanted(ask.topic);
         let asked = match ask.purpose {
             Purpose::Look => Asked::Snapshot { request },
             Purpose::Trades(last) => Asked::Trades { request, last },
@@ -183,7 +183,7 @@ impl Gateway {
         {
             let entry = self.topics.row_mut(row);
             entry.asked = true;
-            entry.states |= ask.forming;
+            entry.states |= ask.terms.forming;
         }
         let (shard, topic) = (ask.shard, ask.topic);
         if let Some(connection) = self.connection(ask.connection) {
@@ -196,8 +196,10 @@ impl Gateway {
 
     /// Whether anyone wants this topic's states, a wildcard included.
     fn states_wanted(&self, topic: Topic) -> bool {
-        let wild =
-            self.topics.kind(topic).is_some_and(|kind| self.topics.wilds[kind].iter().any(|m| m.forming));
+        let wild = self
+            .topics
+            .kind(topic)
+            .is_some_and(|kind| self.topics.wilds[kind].iter().any(|m| m.terms.forming));
         wild || self.topics.find(topic).is_some_and(|row| self.topics.row(row).states)
     }
 
@@ -223,9 +225,9 @@ impl Gateway {
         for place in 0..self.topics.wilds[kind].len() {
             let member = &self.topics.wilds[kind][place];
             if member.done.get(shard) == Some(&true) {
-                let (slot, forming, join) = (member.connection, member.forming, member.join);
+                let (slot, terms, join) = (member.connection, member.terms, member.join);
                 let id = self.attach_at(slot, row, join, 0);
-                self.topics.subscription_mut(id).wild = Some(forming);
+                self.set_terms(id, |subscription| subscription.wild = Some(terms));
             }
         }
         Some(row)
@@ -266,7 +268,7 @@ impl Gateway {
                 }
             }
             Purpose::Join | Purpose::Wild | Purpose::Look => {
-                if event.kind() == EventKind::BarForming && !ask.forming {
+                if event.kind() == EventKind::BarForming && !ask.terms.forming {
                     return;
                 }
                 let view = match (ask.purpose, ask.recovered) {
@@ -274,13 +276,15 @@ impl Gateway {
                     (_, true) => View::Live,
                     (_, false) => View::Join,
                 };
+                let format = ask.terms.format;
                 let Some(connection) =
                     self.connections.get(ask.connection as usize).and_then(Option::as_deref)
                 else {
                     return;
                 };
                 let kind = if event.is_fact() { FrameKind::Fact } else { FrameKind::State };
-                let Some(frame) = self.encode(event, connection.dialect, view, kind) else { return };
+                let codec = dialect::codec(connection.dialect, format);
+                let Some(frame) = self.encode(event, codec, view, kind) else { return };
                 match self.asks.get_mut(&event.request) {
                     Some(ask) => ask.frames.push(frame),
                     None => self.pool.release(frame),
@@ -293,7 +297,7 @@ impl Gateway {
         let Some(ask) = self.asks.get_mut(&event.request) else { return };
         let (frames, events) = (std::mem::take(&mut ask.frames), std::mem::take(&mut ask.events));
         let (slot, join, purpose) = (ask.connection, ask.join, ask.purpose);
-        let (forming, recovered, topic, since) = (ask.forming, ask.recovered, ask.topic, ask.since);
+        let (terms, recovered, topic, since) = (ask.terms, ask.recovered, ask.topic, ask.since);
         match purpose {
             Purpose::Resync => {
                 self.asks.remove(&event.request);
@@ -308,9 +312,10 @@ impl Gateway {
                 }
             }
             Purpose::Wild => {
+                self.let_facts_go(slot, event.topic);
                 if let Some(row) = self.open_row(event.topic) {
                     let id = self.attach_at(slot, row, join, event.sequence);
-                    self.topics.subscription_mut(id).wild = Some(forming);
+                    self.set_terms(id, |subscription| subscription.wild = Some(terms));
                 }
                 self.deliver_answer(slot, join, frames);
             }
@@ -322,14 +327,18 @@ impl Gateway {
                 }
                 self.release_joins(slot);
             }
-            Purpose::Look if topic.symbol == SymbolId::ANY => self.deliver_answer(slot, join, frames),
+            Purpose::Look if topic.symbol == SymbolId::ANY => {
+                self.let_facts_go(slot, event.topic);
+                self.deliver_answer(slot, join, frames);
+            }
             Purpose::Join | Purpose::Look => {
                 self.forget_ask(event.request);
+                self.let_facts_go(slot, topic);
                 if purpose == Purpose::Join
                     && let Some(row) = self.topics.find(topic)
                 {
                     let id = self.attach_at(slot, row, join, event.sequence);
-                    self.topics.subscription_mut(id).named = Some(forming);
+                    self.set_terms(id, |subscription| subscription.named = Some(terms));
                 }
                 let name = self.topic_name(topic);
                 if let Some(join) = self.joins.get_mut(&join) {
@@ -396,7 +405,7 @@ impl Gateway {
     pub(super) fn on_answer_done(&mut self, event: &Event) {
         let Some(ask) = self.asks.get(&event.request) else { return };
         let (slot, shard, topic, purpose) = (ask.connection, ask.shard, ask.topic, ask.purpose);
-        let (forming, join) = (ask.forming, ask.join);
+        let (terms, join) = (ask.terms, ask.join);
         self.forget_ask(event.request);
         if purpose != Purpose::Wild {
             return;
@@ -416,7 +425,7 @@ impl Gateway {
                     Some(id) => id,
                     None => self.attach_at(slot, row, join, 0),
                 };
-                self.topics.subscription_mut(id).wild.get_or_insert(forming);
+                self.set_terms(id, |subscription| subscription.wild = Some(terms));
             }
         }
     }
@@ -453,11 +462,9 @@ impl Gateway {
                     continue;
                 }
                 subscription.join = NONE;
-                if subscription.queued
-                    && let Some(connection) =
-                        self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut)
-                {
-                    connection.outbox.push_state(id);
+                if subscription.queued {
+                    let lane = subscription.lane;
+                    self.queue_state(slot, lane, id);
                 }
             }
             for frame in join.tail {

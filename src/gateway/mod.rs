@@ -11,16 +11,19 @@ pub mod dialect;
 mod ending;
 pub mod frame;
 mod join;
+pub mod lane;
 mod leave;
 mod listener;
 mod options;
 pub mod outbox;
+mod pace;
 mod request;
 mod resync;
 mod sockets;
 pub mod topics;
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 
@@ -33,6 +36,7 @@ use join::{Ask, Join};
 use listener::Door;
 pub use options::GatewayOptions;
 use outbox::{Bounds, Piece};
+use pace::Alarm;
 use topics::Topics;
 
 /// The listener's token; a connection's is its slot plus one.
@@ -114,6 +118,10 @@ pub struct Gateway {
     cleared: Vec<FrameId>,
     /// What the last shard to speak said of a symbol's day; the fact that it belongs to comes next.
     day: Option<Event>,
+    /// What is put together into one message.
+    parts: Vec<FrameId>,
+    /// Lanes to look at, the next first.
+    alarms: BinaryHeap<Alarm>,
     now: UnixNanos,
     check_at: UnixNanos,
     ending: Ending,
@@ -170,6 +178,8 @@ impl Gateway {
             control: Vec::new(),
             cleared: Vec::new(),
             day: None,
+            parts: Vec::new(),
+            alarms: BinaryHeap::new(),
             now: UnixNanos::MIN,
             check_at: UnixNanos::MIN,
             ending: Ending::No,
@@ -313,6 +323,7 @@ impl Stage for Gateway {
             self.check_all();
         }
         let finished = self.end_step();
+        self.ring_alarms();
         work += self.write_all();
         more |= !self.dirty.is_empty() || self.reads_wait() || self.accepts_wait();
         Turned { work, more: more && !finished, finished }
@@ -320,7 +331,8 @@ impl Stage for Gateway {
 
     fn deadline(&self) -> Option<UnixNanos> {
         let check = (self.connection_count() > 0 || self.ending != Ending::No).then_some(self.check_at);
-        check.into_iter().chain(self.door.deadline()).min()
+        let alarm = self.alarms.peek().map(|&Reverse((at, ..))| at);
+        check.into_iter().chain(alarm).chain(self.door.deadline()).min()
     }
 
     fn has_work(&self) -> bool {

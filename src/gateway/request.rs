@@ -7,6 +7,8 @@ use crate::model::{Channel, Symbol, SymbolError, SymbolId, Topic};
 use super::Gateway;
 use super::dialect::{self, Delivery, Envelope, Listed, Reply, Request, Since, Symbols};
 use super::join::{Plan, Wish};
+use super::lane::LANES_MAX;
+use super::topics::Terms;
 
 impl Gateway {
     /// One text message of a client.
@@ -37,6 +39,7 @@ impl Gateway {
                 self.unsubscribe(slot, id.as_deref(), channel, &symbols, &levels);
             }
             Request::UnsubscribeAll => {
+                self.flush_facts(slot);
                 let wanted = self.connection(slot).map(|connection| std::mem::take(&mut connection.wanted));
                 for topic in wanted.unwrap_or_default().into_keys() {
                     self.leave(slot, topic);
@@ -68,7 +71,7 @@ impl Gateway {
         channel: Channel,
         symbols: &Symbols,
         levels: &[usize],
-        delivery: Delivery,
+        mut delivery: Delivery,
         since: Option<Since>,
         trades: usize,
     ) {
@@ -90,6 +93,14 @@ impl Gateway {
             );
             return self.reply_error(slot, id.as_deref(), "too_many_subscriptions", &message);
         }
+        // Quotes are states altogether; trades have none.
+        delivery.forming = channel == Channel::Quotes || (channel == Channel::Bars && delivery.forming);
+        let Some(terms) = self.terms(slot, &delivery) else {
+            let message = format!(
+                "throttle_ms, batch_ms and format differ in {LANES_MAX} ways on this connection already, the most allowed; use one of those"
+            );
+            return self.reply_error(slot, id.as_deref(), "too_many_intervals", &message);
+        };
         let topics = match self.resolve(channel, symbols, levels, true) {
             Ok(topics) => topics,
             Err((code, message)) => return self.reply_error(slot, id.as_deref(), code, &message),
@@ -99,12 +110,10 @@ impl Gateway {
         let recovered = (since.is_some() && !(ours && positions.is_empty())).then_some(ours);
         let since = |topic: &Topic| positions.get(topic).copied().filter(|_| ours);
         let wishes = topics.iter().map(|&topic| Wish { topic, since: since(&topic) }).collect();
-        // Quotes are states altogether; trades have none.
-        let forming = channel == Channel::Quotes || (channel == Channel::Bars && delivery.forming);
         let Some(connection) = self.connection(slot) else { return };
-        connection.wanted.extend(topics.into_iter().map(|topic| (topic, forming)));
+        connection.wanted.extend(topics.into_iter().map(|topic| (topic, delivery)));
         let plan =
-            Plan { id, look: false, channel, symbols: echo(symbols), wishes, forming, recovered, trades };
+            Plan { id, look: false, channel, symbols: echo(symbols), wishes, terms, recovered, trades };
         self.begin_join(slot, plan);
     }
 
@@ -184,7 +193,7 @@ impl Gateway {
             channel,
             symbols: echo(symbols),
             wishes,
-            forming: true,
+            terms: Terms::plain(true),
             recovered: None,
             trades: 0,
         };
@@ -224,6 +233,7 @@ impl Gateway {
         for topic in &gone {
             connection.wanted.remove(topic);
         }
+        self.flush_facts(slot);
         for topic in gone {
             self.leave(slot, topic);
         }
@@ -241,9 +251,9 @@ impl Gateway {
         }
         let Some(row) = self.topics.find(topic) else { return };
         if let Some(id) = self.topics.joined(slot, row) {
-            let subscription = self.topics.subscription_mut(id);
-            subscription.named = None;
-            if subscription.wild.is_none() {
+            if self.topics.subscription(id).wild.is_some() {
+                self.set_terms(id, |subscription| subscription.named = None);
+            } else {
                 self.topics.detach(id);
             }
         }
@@ -252,7 +262,8 @@ impl Gateway {
 
     fn list(&mut self, slot: u32, id: Option<&str>) {
         let Some(connection) = self.connection(slot) else { return };
-        let wanted: Vec<(Topic, bool)> = connection.wanted.iter().map(|(&topic, &f)| (topic, f)).collect();
+        let wanted: Vec<(Topic, Delivery)> =
+            connection.wanted.iter().map(|(&topic, &how)| (topic, how)).collect();
         let names: Vec<Option<Symbol>> =
             wanted.iter().map(|(topic, _)| self.symbols.name(topic.symbol)).collect();
         // A copy, because the reply needs the rest of the gateway while it is encoded.
@@ -260,11 +271,11 @@ impl Gateway {
         let listed: Vec<Listed<'_>> = wanted
             .iter()
             .zip(&names)
-            .map(|(&(topic, forming), name)| Listed {
+            .map(|(&(topic, delivery), name)| Listed {
                 channel: topic.channel(),
                 symbol: name.as_ref().map_or("*", Symbol::as_str),
                 timeframe: (topic.channel() == Channel::Bars).then(|| timeframes.label(topic.level())),
-                forming,
+                delivery,
             })
             .collect();
         self.reply(slot, id, &Reply::Subscriptions(&listed));

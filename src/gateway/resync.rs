@@ -4,7 +4,7 @@ use crate::model::{Channel, Event, SymbolId, Topic};
 
 use super::Gateway;
 use super::join::{Ask, Purpose};
-use super::topics::{NONE, WildMember};
+use super::topics::{NONE, Terms, WildMember};
 
 impl Gateway {
     /// Events of a shard were lost: asks again for all that it owes.
@@ -70,7 +70,7 @@ impl Gateway {
             topic,
             purpose,
             since,
-            forming: false,
+            terms: Terms::plain(false),
             recovered: false,
             frames: Vec::new(),
             events: Vec::new(),

@@ -324,6 +324,7 @@ impl Gateway {
         let mut writes = self.options.writes_per_turn;
         let mut pieces = std::mem::take(&mut self.pieces);
         let outcome = loop {
+            self.flush_lanes(slot as u32);
             self.gather(slot, &mut pieces);
             let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) else {
                 break Ok(());
@@ -358,6 +359,10 @@ impl Gateway {
                             match pool.kind(frame) {
                                 FrameKind::Fact => counters.facts_out += 1,
                                 FrameKind::State => counters.states_out += 1,
+                                FrameKind::Gathered { facts, states } => {
+                                    counters.facts_out += u64::from(facts);
+                                    counters.states_out += u64::from(states);
+                                }
                                 _ => {}
                             }
                             latency.record(pool.encoded(frame), now);

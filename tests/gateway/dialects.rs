@@ -293,3 +293,36 @@ fn channels_without_data_are_accepted_and_a_wildcard_has_no_history() {
     let asked = world.asked(0);
     assert!(matches!(asked[..], [Interest { ask: Ask::Join { .. }, .. }]), "{asked:?}");
 }
+
+#[test]
+fn a_connection_is_told_of_ten_prices_a_second_at_most_each_the_newest_and_all_in_turn() {
+    let mut world = World::new(1, options());
+    let (mut client, _) = open(&mut world, "/api/ws");
+    let names = ["A", "B", "C"];
+    for name in names {
+        client.send(&format!(r#"{{"type":"subscribe","channel":"ticker","ticker":"{name}"}}"#));
+    }
+    for Interest { topic, ask, .. } in world.asked(0) {
+        if let Ask::Join { request, .. } | Ask::Trades { request, .. } = ask {
+            world.answer(0, topic, request, 0, &[]);
+        }
+    }
+    assert_eq!(client.all().len(), 6, "a confirmation and a history for each");
+    let topics = names.map(|name| Topic::bars(world.symbol(name), 1));
+    let mut told = std::collections::BTreeMap::new();
+    let mut seen = 0;
+    for round in 1..=100 {
+        let states = topics.map(|topic| forming(topic, round));
+        world.emit(0, &states);
+        world.pass(Nanos::from_millis(20));
+        for message in client.all() {
+            assert_eq!(message["type"], "price_update");
+            let newest = serde_json::to_value(100.0 + (round as f64 + 1.0) * 1e-9).unwrap();
+            assert_eq!(message["price"], newest);
+            *told.entry(message["ticker"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+            seen += 1;
+        }
+    }
+    assert!((18..=21).contains(&seen), "{seen} in two seconds");
+    assert!(told.len() == 3 && told.values().all(|&n| n >= 6), "{told:?}");
+}

@@ -7,6 +7,7 @@
 mod dialects;
 mod harness;
 mod join;
+mod pace;
 mod slow;
 mod sockets;
 mod wire;

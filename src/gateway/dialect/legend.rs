@@ -13,7 +13,7 @@ use super::json::{iso_millis, put, string};
 use super::native::request::{Fault, quoted, read_object, read_symbol, text_field, unknown};
 use super::{Delivery, Dialect, Envelope, Parsed, Reply, Request, RequestError, Scene, Symbols};
 
-/// A connection is told of prices at most so often.
+/// A connection is told of one price at most so often: ten messages a second.
 const PACE: Nanos = Nanos::from_millis(100);
 /// So many trades of a ticker come with its subscription.
 const HISTORY_TRADES: usize = 100;
@@ -38,8 +38,8 @@ impl Dialect for Legend {
     }
 
     fn event(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
-        // A close takes the place of a forming bar that a slow client may not have seen; a revision may be of a day long gone.
-        if !matches!(event.kind(), EventKind::BarForming | EventKind::BarClosed) {
+        // What closes or revises a day is no news of the price, unless it is all there is to begin with.
+        if event.kind() != EventKind::BarForming && !scene.snapshot {
             return;
         }
         let bar = event.as_bar();
@@ -167,7 +167,7 @@ fn read_ticker(
     let channel = Channel::Bars;
     let levels = vec![timeframes.len() - 1];
     Ok(if subscribe {
-        let delivery = Delivery { throttle: PACE, ..Delivery::default() };
+        let delivery = Delivery { throttle: PACE, single: true, ..Delivery::default() };
         Request::Subscribe { channel, symbols, levels, delivery, since: None, trades: HISTORY_TRADES }
     } else {
         Request::Unsubscribe { channel, symbols, levels }

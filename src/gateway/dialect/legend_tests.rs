@@ -15,11 +15,11 @@ fn read(text: &str) -> Vec<Parsed> {
     requests
 }
 
-fn written(event: &Event) -> Value {
+fn written(event: &Event, snapshot: bool) -> Value {
     let timeframes = Timeframes::parse("1s,1m,1d").unwrap();
     let symbol = Symbol::new(b"AAPL").unwrap();
     let scene =
-        Scene { symbol, timeframes: &timeframes, now: UnixNanos(0), snapshot: false, look: false, day: None };
+        Scene { symbol, timeframes: &timeframes, now: UnixNanos(0), snapshot, look: false, day: None };
     let mut out = Vec::new();
     Legend.event(&mut out, event, &scene);
     serde_json::from_slice(&out).unwrap_or(Value::Null)
@@ -39,7 +39,7 @@ fn the_documented_requests_are_read() {
         channel: Channel::Bars,
         symbols: symbols.clone(),
         levels: vec![2],
-        delivery: Delivery { throttle: Nanos::from_millis(100), ..Delivery::default() },
+        delivery: Delivery { throttle: Nanos::from_millis(100), single: true, ..Delivery::default() },
         since: None,
         trades: 100,
     };
@@ -124,9 +124,10 @@ fn a_price_is_the_close_of_the_day_and_its_history_are_trades() {
     let event = |state| Event::bar(Topic::bars(SymbolId(0), 2), state, 4, &bar).at(NOW, NOW);
     let update = json!({"type":"price_update","ticker":"AAPL","price":150.25,"change":null,"change_percent":null,
         "volume":75_000_000,"high":151,"low":148.5,"open":149,"timestamp":SAID});
-    assert_eq!(written(&event(BarState::Forming)), update);
-    assert_eq!(written(&event(BarState::Closed)), update);
-    assert_eq!(written(&event(BarState::Revised)), Value::Null);
+    assert_eq!(written(&event(BarState::Forming), false), update);
+    assert_eq!(written(&event(BarState::Closed), true), update, "nothing newer to begin with");
+    assert_eq!(written(&event(BarState::Closed), false), Value::Null);
+    assert_eq!(written(&event(BarState::Revised), false), Value::Null);
     let trade = |price| {
         let tick = Tick::trade(SymbolId(0), NOW, NOW, Price(price), Size(1));
         Event::trade(Topic::trades(SymbolId(0)), 1, &tick)

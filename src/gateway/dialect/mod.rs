@@ -20,6 +20,22 @@ pub static TABLE: [&dyn Dialect; DIALECTS] =
 pub const NO_SUCH_PATH: &str =
     "nothing is served at this path; there are /v1/stream (the native protocol), /ws, /api/ws and /stocks";
 
+/// How many formats an event can be written in.
+pub const FORMATS: usize = 2;
+/// How many ways there are to write an event, over all dialects.
+pub const CODECS: usize = DIALECTS * FORMATS;
+
+/// The number of a dialect's way to write a format.
+pub const fn codec(dialect: usize, format: Format) -> u8 {
+    (dialect * FORMATS + format as usize) as u8
+}
+
+/// Whose it is, and which format.
+pub const fn of_codec(codec: u8) -> (usize, Format) {
+    let codec = codec as usize;
+    (codec / FORMATS, if codec % FORMATS == Format::Binary as usize { Format::Binary } else { Format::Json })
+}
+
 /// The row of a path.
 pub fn by_path(path: &str) -> Option<usize> {
     TABLE.iter().position(|dialect| dialect.path() == path)
@@ -36,6 +52,9 @@ pub trait Dialect: Sync {
 
     /// Appends an event. What the protocol has no word for is left out: nothing is appended, and no frame is sent.
     fn event(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>);
+
+    /// Appends an event as a binary record. A dialect without such records never asks for [`Format::Binary`].
+    fn record(&self, _out: &mut Vec<u8>, _event: &Event, _scene: &Scene<'_>) {}
 
     /// Appends anything but an event, or nothing. `now` is when it is encoded.
     fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>, now: UnixNanos);
@@ -121,6 +140,8 @@ pub struct Delivery {
     pub forming: bool,
     /// States at most so often, the newest each time, and facts gathered meanwhile; 0: as they come.
     pub throttle: Nanos,
+    /// Of all states with the same throttle only one each interval, in turn.
+    pub single: bool,
     /// One message for all facts and newest states of each such interval; 0: as they come.
     pub batch: Nanos,
     /// How events are written.
@@ -129,7 +150,7 @@ pub struct Delivery {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { forming: true, throttle: Nanos::ZERO, batch: Nanos::ZERO, format: Format::Json }
+        Self { forming: true, throttle: Nanos::ZERO, single: false, batch: Nanos::ZERO, format: Format::Json }
     }
 }
 
@@ -206,8 +227,8 @@ pub struct Listed<'a> {
     pub symbol: &'a str,
     /// Which timeframe, of bars.
     pub timeframe: Option<&'a str>,
-    /// With forming bars.
-    pub forming: bool,
+    /// How its messages are delivered.
+    pub delivery: Delivery,
 }
 
 /// A topic's name and its last fact.
@@ -305,6 +326,15 @@ pub enum Reply<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_codec_has_a_number_of_its_own() {
+        let all = (0..DIALECTS).flat_map(|dialect| [(dialect, Format::Json), (dialect, Format::Binary)]);
+        for (number, (dialect, format)) in all.enumerate() {
+            assert_eq!(usize::from(codec(dialect, format)), number);
+            assert_eq!(of_codec(number as u8), (dialect, format));
+        }
+    }
 
     #[test]
     fn each_path_has_one_row() {

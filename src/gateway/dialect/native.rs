@@ -2,13 +2,15 @@
 
 use crate::model::decimal::{write_i64, write_u64};
 use crate::model::{
-    BarState, Channel, Event, EventKind, Price, Size, Tick, TickKind, TradeId, UnixNanos, Venue,
+    BarState, Channel, Event, EventKind, Nanos, Price, Size, Tick, TickKind, TradeId, UnixNanos, Venue,
 };
 
 use super::json::{iso_millis, put, string};
-use super::{Dialect, Listed, Parsed, Position, Reply, Scene};
+use super::{Dialect, Format, Listed, Parsed, Position, Reply, Scene};
 use crate::model::Timeframes;
 
+#[path = "native_binary.rs"]
+pub mod binary;
 #[path = "native_request.rs"]
 pub(super) mod request;
 
@@ -56,6 +58,10 @@ impl Dialect for Native {
             | EventKind::Day => {}
         }
         put(out, "}}");
+    }
+
+    fn record(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
+        binary::write(out, event, scene);
     }
 
     fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>, _now: UnixNanos) {
@@ -304,7 +310,18 @@ fn subscriptions(out: &mut Vec<u8>, list: &[Listed<'_>]) {
             put(out, r#","timeframe":"#);
             string(out, timeframe);
             put(out, r#","forming":"#);
-            put(out, if listed.forming { "true" } else { "false" });
+            put(out, if listed.delivery.forming { "true" } else { "false" });
+        }
+        for (name, interval) in
+            [(r#","throttle_ms":"#, listed.delivery.throttle), (r#","batch_ms":"#, listed.delivery.batch)]
+        {
+            if interval > Nanos::ZERO {
+                put(out, name);
+                write_i64(out, interval.0 / 1_000_000);
+            }
+        }
+        if listed.delivery.format == Format::Binary {
+            put(out, r#","format":"binary""#);
         }
         out.push(b'}');
     }

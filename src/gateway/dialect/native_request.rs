@@ -2,19 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::{Channel, Symbol, Timeframes};
+use crate::model::{Channel, Nanos, Symbol, Timeframes};
 
-use super::super::{Delivery, Envelope, Request, RequestError, Since, Symbols};
+use super::super::{Delivery, Envelope, Format, Request, RequestError, Since, Symbols};
 
 /// Longest id that is echoed, bytes of JSON.
 const ID_BYTES_MAX: usize = 128;
 /// How much of a wrong value an error message repeats, characters.
 const QUOTED_CHARS_MAX: usize = 40;
 
+/// Longest interval between two messages, ms: beyond a minute a client is better served by asking.
+const INTERVAL_MS_MAX: u64 = 60_000;
+
 const ACTIONS: [&str; 7] =
     ["subscribe", "unsubscribe", "unsubscribe_all", "list", "ping", "snapshot", "stats"];
-/// Fields of the protocol that this server does not act on yet: to ignore them would be to promise them.
-const LATER: [&str; 3] = ["throttle_ms", "batch_ms", "format"];
 
 /// A code for programs, and what was wrong for people.
 pub(in crate::gateway::dialect) type Fault = (&'static str, String);
@@ -68,21 +69,13 @@ fn read_request(fields: &Map<String, Value>, timeframes: &Timeframes) -> Result<
     match action {
         "subscribe" => {
             let channel = read_channel(fields)?;
-            if let Some(field) = LATER.iter().find(|field| fields.contains_key(**field)) {
-                return Err(("not_supported", format!("{field} is not supported yet; leave it out")));
-            }
             let symbols = read_symbols(fields)?;
             let levels = read_levels(fields, channel, timeframes)?.ok_or_else(|| {
                 let message = format!("timeframes is missing; give a list of some of {timeframes}");
                 ("missing_field", message)
             })?;
-            let forming = match fields.get("forming") {
-                None => true,
-                Some(Value::Bool(forming)) => *forming,
-                Some(other) => return Err(wrong("forming", "true or false", other)),
-            };
+            let delivery = read_delivery(fields)?;
             let since = read_since(fields, channel, &symbols, timeframes)?;
-            let delivery = Delivery { forming, ..Delivery::default() };
             Ok(Request::Subscribe { channel, symbols, levels, delivery, since, trades: 0 })
         }
         "unsubscribe" | "snapshot" => {
@@ -101,6 +94,41 @@ fn read_request(fields: &Map<String, Value>, timeframes: &Timeframes) -> Result<
         "ping" => Ok(Request::Ping),
         "stats" => Ok(Request::Stats),
         other => Err(("unknown_action", unknown("action", other, &ACTIONS))),
+    }
+}
+
+fn read_delivery(fields: &Map<String, Value>) -> Result<Delivery, Fault> {
+    let forming = match fields.get("forming") {
+        None => true,
+        Some(Value::Bool(forming)) => *forming,
+        Some(other) => return Err(wrong("forming", "true or false", other)),
+    };
+    let format = match fields.get("format") {
+        None => Format::Json,
+        Some(Value::String(name)) => match name.as_str() {
+            "json" => Format::Json,
+            "binary" => Format::Binary,
+            other => {
+                let message = format!("format {} does not exist; there are json, binary", quoted(other));
+                return Err(("unknown_format", message));
+            }
+        },
+        Some(other) => return Err(wrong("format", "\"json\" or \"binary\"", other)),
+    };
+    let throttle = read_interval(fields, "throttle_ms")?;
+    let batch = read_interval(fields, "batch_ms")?;
+    Ok(Delivery { forming, throttle, single: false, batch, format })
+}
+
+fn read_interval(fields: &Map<String, Value>, name: &str) -> Result<Nanos, Fault> {
+    let right = || format!("a whole number of milliseconds from 0 (off) to {INTERVAL_MS_MAX}");
+    match fields.get(name) {
+        None => Ok(Nanos::ZERO),
+        Some(value @ Value::Number(number)) => match number.as_u64() {
+            Some(ms) if ms <= INTERVAL_MS_MAX => Ok(Nanos::from_millis(ms as i64)),
+            _ => Err(("out_of_range", format!("{name} must be {}, not {value}", right()))),
+        },
+        Some(other) => Err(wrong(name, &right(), other)),
     }
 }
 
@@ -335,9 +363,34 @@ mod tests {
                 "there are 1s,1m",
             ),
             (
-                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"batch_ms":5}"#,
-                "not_supported",
-                "batch_ms",
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"batch_ms":60001}"#,
+                "out_of_range",
+                "batch_ms must be a whole number of milliseconds from 0 (off) to 60000",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"throttle_ms":-1}"#,
+                "out_of_range",
+                "throttle_ms",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"throttle_ms":1.5}"#,
+                "out_of_range",
+                "throttle_ms",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"throttle_ms":"5"}"#,
+                "wrong_type",
+                "throttle_ms",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"format":"bin"}"#,
+                "unknown_format",
+                "\"bin\" does not exist; there are json, binary",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"format":2}"#,
+                "wrong_type",
+                "format",
             ),
             (
                 r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["*"],"since":{}}"#,
@@ -373,7 +426,7 @@ mod tests {
     #[test]
     fn a_subscribe_is_read_in_full() {
         let text = r#"{"action":"subscribe","channel":"bars","symbols":["BTC/USD","A","A"],"timeframes":["1m","1m"],
-            "forming":false,"id":"a1","since":{"epoch":"e","sequences":{"BTC/USD/1m":4711}}}"#;
+            "forming":false,"throttle_ms":100,"batch_ms":60000,"format":"binary","id":"a1","since":{"epoch":"e","sequences":{"BTC/USD/1m":4711}}}"#;
         let envelope = parse(text, &Timeframes::parse("1s,1m").unwrap()).unwrap();
         assert_eq!(envelope.id.as_deref(), Some("\"a1\""));
         let symbol = |name: &str| Symbol::new(name.as_bytes()).unwrap();
@@ -383,7 +436,13 @@ mod tests {
                 channel: Channel::Bars,
                 symbols: Symbols::Named(vec![symbol("BTC/USD"), symbol("A")]),
                 levels: vec![1],
-                delivery: Delivery { forming: false, ..Delivery::default() },
+                delivery: Delivery {
+                    forming: false,
+                    throttle: Nanos::from_millis(100),
+                    single: false,
+                    batch: Nanos::from_secs(60),
+                    format: Format::Binary,
+                },
                 since: Some(Since { epoch: "e".to_owned(), sequences: vec![(symbol("BTC/USD"), 1, 4711)] }),
                 trades: 0,
             }
