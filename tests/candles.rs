@@ -487,3 +487,31 @@ fn the_last_trades_are_those_that_still_count() {
     assert_eq!(prices(&candles, 2), [(5, 5), (7, 20)]);
     assert!(prices(&candles, 0).is_empty());
 }
+
+#[test]
+fn a_symbol_keeps_so_many_trades_and_refuses_what_would_need_more() {
+    let timeframes = Timeframes::parse("1s").unwrap();
+    let options = CandleOptions { trades_per_symbol_max: 100, ..CandleOptions::live(timeframes) };
+    let mut candles = Candles::new(options);
+    let mut facts = Facts::default();
+    let when = When { now: START, offset: Nanos::ZERO };
+    for (id, most) in [(SymbolId(0), 1_000), (SymbolId(1), 90)] {
+        let symbol = candles.local(id);
+        let tick =
+            |n: u64| Tick::trade(id, START, START, Price(n as i64), Size(1)).with_id(TradeId::from_u64(n));
+        for n in 1..=most {
+            assert_eq!(candles.apply(symbol, &tick(n), when, &mut facts), Verdict::Accepted);
+            let mut kept = vec![];
+            candles.last_trades(symbol, usize::MAX, &mut kept);
+            let least = n.min(100) as usize;
+            assert!((least..least + 32).contains(&kept.len()), "{} of {n}", kept.len());
+        }
+        // The bar has trades that are gone, so that it cannot be made anew.
+        let cancel = Tick::cancel(id, START, START, TradeId::from_u64(most));
+        let verdict = candles.apply(symbol, &cancel, when, &mut facts);
+        let whole = most < 100;
+        let wanted = if whole { Verdict::Accepted } else { Verdict::Refused(Refusal::TradesEvicted) };
+        assert_eq!(verdict, wanted);
+    }
+    assert!(candles.tallies().trades_evicted > 800);
+}

@@ -63,6 +63,12 @@ impl TradeLog {
         self.arena.must_evict(&symbol.list)
     }
 
+    /// Whether a symbol has more than `most` trades even without its oldest chunk.
+    #[inline]
+    pub fn exceeds(&self, symbol: &SymbolTrades, most: usize) -> bool {
+        symbol.list.len() > most && symbol.list.len() - self.arena.head_len(&symbol.list) >= most
+    }
+
     /// Who would lose its oldest trades.
     pub fn oldest_owner(&self) -> Option<u32> {
         self.arena.oldest_owner()
@@ -73,7 +79,7 @@ impl TradeLog {
         self.arena.bytes() + self.index.len() * size_of::<u64>()
     }
 
-    /// Drops the oldest chunk, which is `symbol`'s. Returns how many trades went.
+    /// Drops `symbol`'s oldest chunk. Returns how many trades went.
     pub fn evict(&mut self, symbol: &mut SymbolTrades) -> usize {
         let n = self.arena.head_len(&symbol.list);
         for _ in 0..n {

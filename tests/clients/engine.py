@@ -39,7 +39,7 @@ class Process:
 
     def __init__(self, *command):
         # Settings of whoever runs the tests are none of the tests'.
-        quiet = {k: v for k, v in os.environ.items() if not k.startswith(("TICKWIRE_", "DEFAULT_", "MAX_WEBSOCKET"))}
+        quiet = {k: v for k, v in os.environ.items() if not k.startswith(("TICKWIRE_", "DEFAULT_", "MAX_WEBSOCKET", "TICK_BUFFER"))}
         self.child = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,

@@ -312,7 +312,11 @@ impl Candles {
             let gone = self.log.evict(&mut self.symbols[owner as usize].trades);
             self.tallies.trades_evicted += gone as u64;
         }
-        self.log.append(symbol, &mut self.symbols[symbol as usize].trades, tick);
+        let trades = &mut self.symbols[symbol as usize].trades;
+        self.log.append(symbol, trades, tick);
+        if self.log.exceeds(trades, self.options.trades_per_symbol_max) {
+            self.tallies.trades_evicted += self.log.evict(trades) as u64;
+        }
     }
 
     fn quote(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
