@@ -4,12 +4,23 @@ use crate::model::{Channel, Event, EventKind, Topic};
 
 use super::Gateway;
 use super::connection::Phase;
-use super::dialect::{self, CODECS, Format, Scene};
+use super::dialect::{self, CODECS, Format, Reply, Scene};
 use super::frame::{FrameId, FrameKind, Opcode};
 use super::lane::{Lane, NO_LANE};
 use super::outbox::{Offered, Piece};
 use super::sockets::SLICES_MAX;
 use super::topics::NONE;
+
+/// How a client comes to see an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// It happened.
+    Live,
+    /// Its stream begins with it.
+    Join,
+    /// It was asked for once.
+    Look,
+}
 
 impl Gateway {
     pub(super) fn on_event(&mut self, shard: usize, event: &Event) {
@@ -18,6 +29,7 @@ impl Gateway {
             EventKind::AnswerEnd => self.on_answer_end(event),
             EventKind::AnswerDone => self.on_answer_done(event),
             EventKind::Resync => self.resync(shard),
+            EventKind::Day => self.day = Some(*event),
             _ if event.request != 0 => self.on_answer_item(event),
             _ => self.on_live(shard, event),
         }
@@ -65,7 +77,8 @@ impl Gateway {
             self.cleared.extend(entry.frames.iter_mut().filter_map(Option::take));
             self.release_cleared();
         }
-        let mut frames: [Option<FrameId>; CODECS] = [None; CODECS];
+        // The inner `None`: the dialect has no word for it.
+        let mut frames: [Option<Option<FrameId>>; CODECS] = [None; CODECS];
         for place in 0..self.topics.row(row).members.len() {
             let Some(&member) = self.topics.row(row).members.get(place) else { break };
             let subscription = self.topics.subscription(member.subscription);
@@ -73,11 +86,12 @@ impl Gateway {
             let frame = match frames[usize::from(codec)] {
                 Some(frame) => frame,
                 None => {
-                    let frame = self.encode(event, codec, false, FrameKind::Fact);
+                    let frame = self.encode(event, codec, View::Live, FrameKind::Fact);
                     frames[usize::from(codec)] = Some(frame);
                     frame
                 }
             };
+            let Some(frame) = frame else { continue };
             self.pool.retain(frame);
             if join != NONE {
                 self.hold(join, frame);
@@ -87,7 +101,7 @@ impl Gateway {
                 self.queue_fact(member.connection, frame);
             }
         }
-        frames.into_iter().flatten().for_each(|frame| self.pool.release(frame));
+        frames.into_iter().flatten().flatten().for_each(|frame| self.pool.release(frame));
     }
 
     fn queue_fact(&mut self, slot: u32, frame: FrameId) {
@@ -153,8 +167,14 @@ impl Gateway {
         }
     }
 
-    /// Encodes an event now; the caller holds the frame.
-    pub(super) fn encode(&mut self, event: &Event, codec: u8, snapshot: bool, kind: FrameKind) -> FrameId {
+    /// Encodes an event now; the caller holds the frame. `None`: the dialect has no word for it.
+    pub(super) fn encode(
+        &mut self,
+        event: &Event,
+        codec: u8,
+        view: View,
+        kind: FrameKind,
+    ) -> Option<FrameId> {
         let now = self.now;
         // A close waits for the clock, an answer for a client: only what a tick itself brings measures the way.
         if event.request == 0 && event.ts_recv.0 > 0 && event.kind() != EventKind::BarClosed {
@@ -162,16 +182,42 @@ impl Gateway {
         }
         let symbol = self.symbols.name(event.topic.symbol);
         let timeframes = &self.timeframes;
+        let day = self.day.filter(|day| day.topic == event.topic && day.sequence == event.sequence);
+        let day = day.map(|day| day.as_day());
+        let (snapshot, look) = (view != View::Live, view == View::Look);
         let (dialect, format) = dialect::of_codec(codec);
-        self.pool.encode(now, kind, Opcode::of(format), |out| {
+        let frame = self.pool.encode(now, kind, Opcode::of(format), |out| {
             // Shards speak only of symbols in the table.
             let Some(symbol) = symbol else { return };
-            let scene = Scene { symbol, timeframes, now, snapshot };
+            let scene = Scene { symbol, timeframes, now, snapshot, look, day: day.as_ref() };
             match format {
                 Format::Json => dialect::TABLE[dialect].event(out, event, &scene),
                 Format::Binary => dialect::TABLE[dialect].record(out, event, &scene),
             }
-        })
+        });
+        self.unless_blank(frame)
+    }
+
+    /// Encodes a reply now; the caller holds the frame. `None`: the dialect has no word for it.
+    pub(super) fn encode_reply(
+        &mut self,
+        dialect: usize,
+        id: Option<&str>,
+        reply: &Reply<'_>,
+    ) -> Option<FrameId> {
+        let now = self.now;
+        let frame = self.pool.encode(now, FrameKind::Reply, Opcode::Text, |out| {
+            dialect::TABLE[dialect].reply(out, id, reply, now);
+        });
+        self.unless_blank(frame)
+    }
+
+    fn unless_blank(&mut self, frame: FrameId) -> Option<FrameId> {
+        if self.pool.is_blank(frame) {
+            self.pool.release(frame);
+            return None;
+        }
+        Some(frame)
     }
 
     /// Lists what to write next to a connection; states are encoded here, if nobody did before.
@@ -205,7 +251,10 @@ impl Gateway {
         if let Some(frame) = self.topics.row(row).frames[usize::from(codec)] {
             return Some(frame);
         }
-        let frame = self.encode(&state, codec, false, FrameKind::State);
+        let Some(frame) = self.encode(&state, codec, View::Live, FrameKind::State) else {
+            self.topics.subscription_mut(id).queued = false;
+            return None;
+        };
         self.topics.row_mut(row).frames[usize::from(codec)] = Some(frame);
         Some(frame)
     }

@@ -200,6 +200,11 @@ impl FramePool {
         &self.slots[id.0 as usize].bytes[HEADER_BYTES_MAX..]
     }
 
+    /// Whether it is a message without content: what was to be encoded has no word in its dialect.
+    pub fn is_blank(&self, id: FrameId) -> bool {
+        self.payload(id).is_empty()
+    }
+
     /// When it was encoded.
     pub fn encoded(&self, id: FrameId) -> UnixNanos {
         self.slots[id.0 as usize].encoded

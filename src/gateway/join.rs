@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use crate::model::{Ask as Asked, Channel, Event, EventKind, Interest, SymbolId, Topic};
 
 use super::Gateway;
+use super::deliver::View;
 use super::dialect::{self, Position, Reply};
-use super::frame::{FrameId, FrameKind, Opcode};
+use super::frame::{FrameId, FrameKind};
 use super::topics::{NONE, Terms, WildMember};
 
 /// Why a shard was asked.
@@ -21,6 +22,8 @@ pub(super) enum Purpose {
     Join,
     /// A client joins every symbol.
     Wild,
+    /// A client that joins a topic first wants the last trades of its symbol, so many of them.
+    Trades(u32),
     /// A client wants to look once, at a topic or at every symbol.
     Look,
     /// Events of a topic were lost, for all its members.
@@ -41,6 +44,8 @@ pub(super) struct Ask {
     pub terms: Terms,
     pub recovered: bool,
     pub frames: Vec<FrameId>,
+    /// The last trades, where they were asked for.
+    pub events: Vec<Event>,
 }
 
 /// One request of a client that waits for shards.
@@ -78,6 +83,8 @@ pub(super) struct Plan {
     pub terms: Terms,
     /// `Some(false)`: the client's positions are of another epoch.
     pub recovered: Option<bool>,
+    /// The last trades of each symbol come first, so many of them.
+    pub trades: usize,
 }
 
 impl Gateway {
@@ -92,7 +99,7 @@ impl Gateway {
             look: plan.look,
             channel: plan.channel,
             symbols: plan.symbols,
-            waiting: if wild { 0 } else { plan.wishes.len() },
+            waiting: if wild { 0 } else { plan.wishes.len() * if plan.trades > 0 { 2 } else { 1 } },
             positions: (!wild).then(Vec::new),
             recovered: plan.recovered,
             held: VecDeque::new(),
@@ -102,6 +109,7 @@ impl Gateway {
         };
         let Some(connection) = self.connection(slot) else { return };
         connection.joins.push_back(number);
+        let tells_days = dialect::TABLE[connection.dialect].tells_days();
         self.joins.insert(number, join);
         for wish in plan.wishes {
             let purpose = match (plan.look, wild) {
@@ -124,17 +132,27 @@ impl Gateway {
                 s..s + 1
             };
             for shard in shards {
-                self.ask(Ask {
-                    connection: slot,
-                    join: number,
-                    shard,
-                    topic: wish.topic,
-                    purpose,
-                    since: wish.since,
-                    terms: plan.terms,
-                    recovered: false,
-                    frames: Vec::new(),
-                });
+                if !plan.look && wish.topic.channel() == Channel::Bars && tells_days {
+                    self.send_interest(
+                        shard,
+                        Interest { topic: wish.topic, ask: Asked::Days, states: false },
+                    );
+                }
+                let history = (plan.trades > 0 && !wild).then_some(Purpose::Trades(plan.trades as u32));
+                for purpose in history.into_iter().chain([purpose]) {
+                    self.ask(Ask {
+                        connection: slot,
+                        join: number,
+                        shard,
+                        topic: wish.topic,
+                        purpose,
+                        since: wish.since,
+                        terms: plan.terms,
+                        recovered: false,
+                        frames: Vec::new(),
+                        events: Vec::new(),
+                    });
+                }
             }
         }
         self.release_joins(slot);
@@ -157,6 +175,7 @@ impl Gateway {
         let states = ask.purpose == Purpose::Look || ask.terms.forming || self.states_wanted(ask.topic);
         let asked = match ask.purpose {
             Purpose::Look => Asked::Snapshot { request },
+            Purpose::Trades(last) => Asked::Trades { request, last },
             _ => Asked::Join { request, since: ask.since },
         };
         if matches!(ask.purpose, Purpose::Join | Purpose::Resync)
@@ -217,6 +236,7 @@ impl Gateway {
     pub(super) fn on_answer_begin(&mut self, event: &Event) {
         let Some(ask) = self.asks.get_mut(&event.request) else { return };
         ask.recovered = event.recovered();
+        ask.events.clear();
         for frame in ask.frames.drain(..) {
             self.pool.release(frame);
         }
@@ -226,6 +246,11 @@ impl Gateway {
         let Some(ask) = self.asks.get(&event.request) else { return };
         match ask.purpose {
             Purpose::WildResync => {}
+            Purpose::Trades(_) => {
+                if let Some(ask) = self.asks.get_mut(&event.request) {
+                    ask.events.push(*event);
+                }
+            }
             Purpose::Resync => {
                 let (topic, recovered) = (ask.topic, ask.recovered);
                 let Some(row) = self.topics.find(topic) else { return };
@@ -246,7 +271,12 @@ impl Gateway {
                 if event.kind() == EventKind::BarForming && !ask.terms.forming {
                     return;
                 }
-                let (snapshot, format) = (!ask.recovered, ask.terms.format);
+                let view = match (ask.purpose, ask.recovered) {
+                    (Purpose::Look, _) => View::Look,
+                    (_, true) => View::Live,
+                    (_, false) => View::Join,
+                };
+                let format = ask.terms.format;
                 let Some(connection) =
                     self.connections.get(ask.connection as usize).and_then(Option::as_deref)
                 else {
@@ -254,7 +284,7 @@ impl Gateway {
                 };
                 let kind = if event.is_fact() { FrameKind::Fact } else { FrameKind::State };
                 let codec = dialect::codec(connection.dialect, format);
-                let frame = self.encode(event, codec, snapshot, kind);
+                let Some(frame) = self.encode(event, codec, view, kind) else { return };
                 match self.asks.get_mut(&event.request) {
                     Some(ask) => ask.frames.push(frame),
                     None => self.pool.release(frame),
@@ -265,7 +295,7 @@ impl Gateway {
 
     pub(super) fn on_answer_end(&mut self, event: &Event) {
         let Some(ask) = self.asks.get_mut(&event.request) else { return };
-        let frames = std::mem::take(&mut ask.frames);
+        let (frames, events) = (std::mem::take(&mut ask.frames), std::mem::take(&mut ask.events));
         let (slot, join, purpose) = (ask.connection, ask.join, ask.purpose);
         let (terms, recovered, topic, since) = (ask.terms, ask.recovered, ask.topic, ask.since);
         match purpose {
@@ -288,6 +318,14 @@ impl Gateway {
                     self.set_terms(id, |subscription| subscription.wild = Some(terms));
                 }
                 self.deliver_answer(slot, join, frames);
+            }
+            Purpose::Trades(_) => {
+                self.forget_ask(event.request);
+                self.deliver_trades(slot, join, topic.symbol, &events);
+                if let Some(join) = self.joins.get_mut(&join) {
+                    join.waiting = join.waiting.saturating_sub(1);
+                }
+                self.release_joins(slot);
             }
             Purpose::Look if topic.symbol == SymbolId::ANY => {
                 self.let_facts_go(slot, event.topic);
@@ -341,6 +379,16 @@ impl Gateway {
             } else {
                 self.queue_answer(slot, frame);
             }
+        }
+    }
+
+    fn deliver_trades(&mut self, slot: u32, join: u32, symbol: SymbolId, trades: &[Event]) {
+        let name = self.symbols.name(symbol);
+        let (Some(name), Some(connection)) = (name, self.connection(slot)) else { return };
+        let dialect = connection.dialect;
+        let reply = Reply::History { symbol: name.as_str(), trades };
+        if let Some(frame) = self.encode_reply(dialect, None, &reply) {
+            self.deliver_answer(slot, join, vec![frame]);
         }
     }
 
@@ -398,14 +446,13 @@ impl Gateway {
             let symbols = &join.symbols;
             let (channel, sequences) = (join.channel, join.positions.as_deref());
             let reply = if join.look {
-                Reply::Snapshots { channel, symbols, sequences }
+                Reply::Snapshots { empty: join.held.is_empty(), channel, symbols, sequences }
             } else {
                 Reply::Subscribed { channel, symbols, sequences, recovered: join.recovered }
             };
-            let frame = self.pool.encode(self.now, FrameKind::Reply, Opcode::Text, |out| {
-                dialect::TABLE[dialect].reply(out, join.id.as_deref(), &reply);
-            });
-            self.queue_answer(slot, frame);
+            if let Some(frame) = self.encode_reply(dialect, join.id.as_deref(), &reply) {
+                self.queue_answer(slot, frame);
+            }
             for frame in join.held {
                 self.queue_answer(slot, frame);
             }
@@ -431,9 +478,7 @@ impl Gateway {
     pub(super) fn reply(&mut self, slot: u32, id: Option<&str>, reply: &Reply<'_>) {
         let Some(connection) = self.connection(slot) else { return };
         let (dialect, behind) = (connection.dialect, connection.joins.back().copied());
-        let frame = self.pool.encode(self.now, FrameKind::Reply, Opcode::Text, |out| {
-            dialect::TABLE[dialect].reply(out, id, reply);
-        });
+        let Some(frame) = self.encode_reply(dialect, id, reply) else { return };
         let Some(join) = behind.and_then(|number| self.joins.get_mut(&number)) else {
             return self.queue_answer(slot, frame);
         };

@@ -23,6 +23,8 @@ pub const NO_LANE: u8 = u8::MAX;
 pub struct Cadence {
     facts_every: Nanos,
     states_every: Nanos,
+    /// One state each interval, in turn.
+    single: bool,
     /// Facts and states go as one message.
     pub together: bool,
     /// Messages of one format can be put together.
@@ -32,11 +34,11 @@ pub struct Cadence {
 impl Cadence {
     /// What a delivery asks for; `None` where nothing is to wait.
     pub fn of(delivery: &Delivery) -> Option<Self> {
-        let Delivery { throttle, batch, format, .. } = *delivery;
+        let Delivery { throttle, single, batch, format, .. } = *delivery;
         let together = batch > Nanos::ZERO;
         let facts_every = if together { batch } else { throttle };
         let states_every = throttle.max(batch);
-        (states_every > Nanos::ZERO).then_some(Self { facts_every, states_every, together, format })
+        (states_every > Nanos::ZERO).then_some(Self { facts_every, states_every, single, together, format })
     }
 }
 
@@ -106,7 +108,11 @@ impl Lane {
         if self.has_facts() || now < self.states_due {
             return None;
         }
-        self.states.pop_front()
+        let state = self.states.pop_front()?;
+        if self.cadence.single {
+            self.states_due = now + self.cadence.states_every;
+        }
+        Some(state)
     }
 
     /// Begins the next interval, unless something that may go now is left.
@@ -161,6 +167,21 @@ mod tests {
         assert_eq!(lane.wake(), Some(at(105)));
         assert_eq!(lane.pop_state(at(104)), None);
         assert_eq!(lane.pop_state(at(105)), Some(2));
+    }
+
+    #[test]
+    fn a_single_lane_lets_one_state_go_each_interval_in_turn() {
+        let throttle = Nanos::from_millis(100);
+        let delivery = Delivery { throttle, single: true, ..Delivery::default() };
+        let mut lane = Lane::new(Cadence::of(&delivery).unwrap());
+        (1..=3).for_each(|id| lane.push_state(id));
+        for (ms, id) in [(5, 1), (105, 2), (210, 3)] {
+            assert!(lane.wake() <= Some(at(ms)));
+            assert_eq!((lane.pop_state(at(ms)), lane.pop_state(at(ms))), (Some(id), None));
+            lane.rest(at(ms));
+        }
+        lane.push_state(1);
+        assert_eq!(lane.wake(), Some(at(310)));
     }
 
     #[test]

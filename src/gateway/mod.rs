@@ -116,6 +116,8 @@ pub struct Gateway {
     pieces: Vec<Piece>,
     control: Vec<u8>,
     cleared: Vec<FrameId>,
+    /// What the last shard to speak said of a symbol's day; the fact that it belongs to comes next.
+    day: Option<Event>,
     /// What is put together into one message.
     parts: Vec<FrameId>,
     /// Lanes to look at, the next first.
@@ -175,6 +177,7 @@ impl Gateway {
             pieces: Vec::with_capacity(sockets::SLICES_MAX),
             control: Vec::new(),
             cleared: Vec::new(),
+            day: None,
             parts: Vec::new(),
             alarms: BinaryHeap::new(),
             now: UnixNanos::MIN,

@@ -15,9 +15,13 @@ impl Gateway {
     pub(super) fn on_message(&mut self, slot: u32, text: &str) {
         let Some(connection) = self.connection(slot) else { return };
         let codec = dialect::TABLE[connection.dialect];
-        match codec.parse(text, &self.timeframes) {
-            Ok(envelope) => self.on_request(slot, envelope),
-            Err(error) => self.reply_error(slot, error.id.as_deref(), error.code, &error.message),
+        let mut requests = Vec::new();
+        codec.parse(text, &self.timeframes, &mut requests);
+        for parsed in requests {
+            match parsed {
+                Ok(envelope) => self.on_request(slot, envelope),
+                Err(error) => self.reply_error(slot, error.id.as_deref(), error.code, &error.message),
+            }
         }
         while let Some(slot) = self.evictions.pop() {
             self.evict(slot, "too many answers wait for this client");
@@ -27,8 +31,8 @@ impl Gateway {
     fn on_request(&mut self, slot: u32, envelope: Envelope) {
         let id = envelope.id;
         match envelope.request {
-            Request::Subscribe { channel, symbols, levels, delivery, since } => {
-                self.subscribe(slot, id, channel, &symbols, &levels, delivery, since);
+            Request::Subscribe { channel, symbols, levels, delivery, since, trades } => {
+                self.subscribe(slot, id, channel, &symbols, &levels, delivery, since, trades);
             }
             Request::Snapshot { channel, symbols, levels } => self.look(slot, id, channel, &symbols, &levels),
             Request::Unsubscribe { channel, symbols, levels } => {
@@ -43,6 +47,9 @@ impl Gateway {
                 self.reply(slot, id.as_deref(), &Reply::Unsubscribed { channel: None, symbols: &[] });
             }
             Request::List => self.list(slot, id.as_deref()),
+            Request::Acknowledge { action, what } => {
+                self.reply(slot, id.as_deref(), &Reply::Acknowledged { action, what });
+            }
             Request::Ping => self.reply(slot, id.as_deref(), &Reply::Pong),
             Request::Stats => {
                 let figures = self.figures();
@@ -66,6 +73,7 @@ impl Gateway {
         levels: &[usize],
         mut delivery: Delivery,
         since: Option<Since>,
+        trades: usize,
     ) {
         // Room is checked before any name goes into the table of symbols.
         let most = self.options.subscriptions_max;
@@ -104,7 +112,8 @@ impl Gateway {
         let wishes = topics.iter().map(|&topic| Wish { topic, since: since(&topic) }).collect();
         let Some(connection) = self.connection(slot) else { return };
         connection.wanted.extend(topics.into_iter().map(|topic| (topic, delivery)));
-        let plan = Plan { id, look: false, channel, symbols: echo(symbols), wishes, terms, recovered };
+        let plan =
+            Plan { id, look: false, channel, symbols: echo(symbols), wishes, terms, recovered, trades };
         self.begin_join(slot, plan);
     }
 
@@ -186,6 +195,7 @@ impl Gateway {
             wishes,
             terms: Terms::plain(true),
             recovered: None,
+            trades: 0,
         };
         self.begin_join(slot, plan);
     }

@@ -17,6 +17,7 @@ impl Gateway {
         for request in unanswered {
             let Some(mut ask) = self.asks.remove(&request) else { continue };
             ask.frames.drain(..).for_each(|frame| self.pool.release(frame));
+            ask.events.clear();
             self.cross_off(ask.connection, request);
             // Those of `Resync` kinds are renewed below.
             if !matches!(ask.purpose, Purpose::Resync | Purpose::WildResync) {
@@ -72,6 +73,7 @@ impl Gateway {
             terms: Terms::plain(false),
             recovered: false,
             frames: Vec::new(),
+            events: Vec::new(),
         })
     }
 

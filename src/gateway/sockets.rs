@@ -271,8 +271,7 @@ impl Gateway {
     fn upgrade(&mut self, slot: u32, upgrade: &Upgrade) {
         let Some(dialect) = dialect::by_path(&upgrade.path) else {
             self.counters.refused_path += 1;
-            let message = "nothing is served at this path; the native protocol is at /v1/stream";
-            return self.refuse(slot, &Refusal { status: 404, message });
+            return self.refuse(slot, &Refusal { status: 404, message: dialect::NO_SUCH_PATH });
         };
         let response = self.pool.raw(self.now, FrameKind::Http, &upgrade.response);
         let (now, message_bytes_max) = (self.now, self.options.message_bytes_max);

@@ -76,6 +76,12 @@ impl TradeLog {
         self.arena.must_evict(&symbol.list)
     }
 
+    /// Whether a symbol has more than `most` trades even without its oldest chunk.
+    #[inline]
+    pub fn exceeds(&self, symbol: &SymbolTrades, most: usize) -> bool {
+        symbol.list.len() > most && symbol.list.len() - self.arena.head_len(&symbol.list) >= most
+    }
+
     /// Who would lose its oldest trades.
     pub fn oldest_owner(&self) -> Option<u32> {
         self.arena.oldest_owner()
@@ -86,7 +92,7 @@ impl TradeLog {
         self.arena.bytes() + self.index.len() * size_of::<u64>()
     }
 
-    /// Drops the oldest chunk, which is `symbol`'s. Returns how many trades went.
+    /// Drops `symbol`'s oldest chunk. Returns how many trades went.
     pub fn evict(&mut self, symbol: &mut SymbolTrades) -> usize {
         let n = self.arena.head_len(&symbol.list);
         for _ in 0..n {
@@ -229,6 +235,11 @@ impl TradeLog {
     ) -> impl Iterator<Item = (u64, &'a Tick)> + 'a {
         let first = symbol.floor() + 1;
         (first..).zip(self.arena.forward(&symbol.list)).skip_while(move |&(sequence, _)| sequence <= since)
+    }
+
+    /// All facts that are kept, newest first, with their sequences.
+    pub fn backward<'a>(&'a self, symbol: &'a SymbolTrades) -> impl Iterator<Item = (u64, &'a Tick)> + 'a {
+        (0..=symbol.sequence).rev().zip(self.arena.backward(&symbol.list).map(|(_, tick)| tick))
     }
 
     /// The newest fact.

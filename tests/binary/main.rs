@@ -34,8 +34,14 @@ struct Case {
 impl Case {
     fn write(&self, write: impl FnOnce(&Native, &mut Vec<u8>, &Event, &Scene<'_>)) -> Vec<u8> {
         let timeframes = Timeframes::parse(TIMEFRAMES).unwrap();
-        let scene =
-            Scene { symbol: self.symbol, timeframes: &timeframes, now: self.now, snapshot: self.snapshot };
+        let scene = Scene {
+            symbol: self.symbol,
+            timeframes: &timeframes,
+            now: self.now,
+            snapshot: self.snapshot,
+            look: false,
+            day: None,
+        };
         let mut out = Vec::new();
         write(&Native, &mut out, &self.event, &scene);
         out

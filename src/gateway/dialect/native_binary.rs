@@ -105,7 +105,11 @@ pub fn write(out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
         EventKind::BarRevised => bar(out, event, BarState::Revised, scene),
         EventKind::Trade => trade(out, event, scene),
         EventKind::Quote => quote(out, event, scene),
-        EventKind::AnswerBegin | EventKind::AnswerEnd | EventKind::Resync | EventKind::AnswerDone => {}
+        EventKind::AnswerBegin
+        | EventKind::AnswerEnd
+        | EventKind::Resync
+        | EventKind::AnswerDone
+        | EventKind::Day => {}
     }
 }
 

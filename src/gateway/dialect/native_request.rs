@@ -17,23 +17,34 @@ const INTERVAL_MS_MAX: u64 = 60_000;
 const ACTIONS: [&str; 7] =
     ["subscribe", "unsubscribe", "unsubscribe_all", "list", "ping", "snapshot", "stats"];
 
-type Fault = (&'static str, String);
+/// A code for programs, and what was wrong for people.
+pub(in crate::gateway::dialect) type Fault = (&'static str, String);
 
 /// Reads one message.
 pub fn parse(text: &str, timeframes: &Timeframes) -> Result<Envelope, RequestError> {
-    let value: Value = serde_json::from_str(text).map_err(|error| RequestError {
-        id: None,
-        code: "malformed_json",
-        message: format!("not JSON: {error}; send one object a message, such as {{\"action\":\"ping\"}}"),
-    })?;
-    let Value::Object(fields) = value else {
-        let message = format!("a message must be a JSON object, not {}", type_name(&value));
-        return Err(RequestError { id: None, code: "wrong_type", message });
-    };
-    let id = read_id(&fields).map_err(|(code, message)| RequestError { id: None, code, message })?;
+    let refused = |(code, message)| RequestError { id: None, code, message };
+    let fields = read_object(text, r#"{"action":"ping"}"#).map_err(refused)?;
+    let id = read_id(&fields).map_err(refused)?;
     match read_request(&fields, timeframes) {
         Ok(request) => Ok(Envelope { id, request }),
         Err((code, message)) => Err(RequestError { id, code, message }),
+    }
+}
+
+/// The fields of a message; `such_as` is one that would be right.
+pub(in crate::gateway::dialect) fn read_object(
+    text: &str,
+    such_as: &str,
+) -> Result<Map<String, Value>, Fault> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => {
+            Err(("wrong_type", format!("a message must be a JSON object, not {}", type_name(&other))))
+        }
+        Err(error) => Err((
+            "malformed_json",
+            format!("not JSON: {error}; send one object a message, such as {such_as}"),
+        )),
     }
 }
 
@@ -65,7 +76,7 @@ fn read_request(fields: &Map<String, Value>, timeframes: &Timeframes) -> Result<
             })?;
             let delivery = read_delivery(fields)?;
             let since = read_since(fields, channel, &symbols, timeframes)?;
-            Ok(Request::Subscribe { channel, symbols, levels, delivery, since })
+            Ok(Request::Subscribe { channel, symbols, levels, delivery, since, trades: 0 })
         }
         "unsubscribe" | "snapshot" => {
             let channel = read_channel(fields)?;
@@ -106,7 +117,7 @@ fn read_delivery(fields: &Map<String, Value>) -> Result<Delivery, Fault> {
     };
     let throttle = read_interval(fields, "throttle_ms")?;
     let batch = read_interval(fields, "batch_ms")?;
-    Ok(Delivery { forming, throttle, batch, format })
+    Ok(Delivery { forming, throttle, single: false, batch, format })
 }
 
 fn read_interval(fields: &Map<String, Value>, name: &str) -> Result<Nanos, Fault> {
@@ -154,7 +165,7 @@ fn read_symbols(fields: &Map<String, Value>) -> Result<Symbols, Fault> {
     Ok(Symbols::Named(symbols))
 }
 
-fn read_symbol(name: &str) -> Result<Symbol, Fault> {
+pub(in crate::gateway::dialect) fn read_symbol(name: &str) -> Result<Symbol, Fault> {
     Symbol::new(name.as_bytes()).map_err(|error| {
         ("bad_symbol", format!("{}: {error}; symbols are 1 to 32 bytes, such as AAPL", quoted(name)))
     })
@@ -191,7 +202,7 @@ fn read_levels(
     Ok(Some(levels))
 }
 
-fn read_level(label: &str, timeframes: &Timeframes) -> Result<usize, Fault> {
+pub(in crate::gateway::dialect) fn read_level(label: &str, timeframes: &Timeframes) -> Result<usize, Fault> {
     timeframes.level(label).ok_or_else(|| {
         (
             "unknown_timeframe",
@@ -242,7 +253,7 @@ fn read_since(
     Ok(Some(Since { epoch, sequences }))
 }
 
-fn text_field<'a>(
+pub(in crate::gateway::dialect) fn text_field<'a>(
     fields: &'a Map<String, Value>,
     name: &str,
     right: impl Fn() -> String,
@@ -254,11 +265,11 @@ fn text_field<'a>(
     }
 }
 
-fn wrong(name: &str, right: &str, value: &Value) -> Fault {
+pub(in crate::gateway::dialect) fn wrong(name: &str, right: &str, value: &Value) -> Fault {
     ("wrong_type", format!("{name} must be {right}, not {}", type_name(value)))
 }
 
-const fn type_name(value: &Value) -> &'static str {
+pub(in crate::gateway::dialect) const fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -269,7 +280,7 @@ const fn type_name(value: &Value) -> &'static str {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(in crate::gateway::dialect) fn quoted(text: &str) -> String {
     let mut short: String = text.chars().take(QUOTED_CHARS_MAX).collect();
     if short.len() < text.len() {
         short.push('…');
@@ -277,7 +288,7 @@ fn quoted(text: &str) -> String {
     format!("\"{short}\"")
 }
 
-fn unknown(what: &str, given: &str, names: &[&str]) -> String {
+pub(in crate::gateway::dialect) fn unknown(what: &str, given: &str, names: &[&str]) -> String {
     let (nearest, distance) = names
         .iter()
         .map(|name| (*name, edit_distance(given, name)))
@@ -428,10 +439,12 @@ mod tests {
                 delivery: Delivery {
                     forming: false,
                     throttle: Nanos::from_millis(100),
+                    single: false,
                     batch: Nanos::from_secs(60),
                     format: Format::Binary,
                 },
                 since: Some(Since { epoch: "e".to_owned(), sequences: vec![(symbol("BTC/USD"), 1, 4711)] }),
+                trades: 0,
             }
         );
     }

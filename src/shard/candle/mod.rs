@@ -4,6 +4,7 @@
 //! the sum of its sealed children, merged with the children that are not sealed and, while it forms, with what is still open.
 //! All sums are of integers, so a bar is the same whatever the order in which its ticks came.
 
+mod day;
 mod options;
 mod query;
 mod revise;
@@ -25,6 +26,7 @@ use super::chunk::{Arena, List, NONE};
 use super::record::{Rank, Record, Sample};
 use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
+use day::Today;
 
 /// Bars per chunk of the history: 1,152 bytes.
 const CHUNK: usize = 8;
@@ -60,6 +62,14 @@ impl When {
 pub trait Sink {
     /// A bar closed or was revised.
     fn fact(&mut self, symbol: u32, event: &Event);
+
+    /// Whether facts of this timeframe are to be preceded by the symbol's day.
+    fn wants_day(&self, _symbol: u32, _level: usize) -> bool {
+        false
+    }
+
+    /// The symbol's day with the fact that comes next.
+    fn day(&mut self, _symbol: u32, _event: &Event) {}
 }
 
 struct Level {
@@ -124,6 +134,8 @@ struct SymbolState {
     pending: Box<[UnixNanos]>,
     levels: Box<[Level]>,
     quote: Option<Tick>,
+    /// The day by closed bars.
+    today: Today,
 }
 
 /// The lines of [`SymbolState`] that a trade touches.
@@ -240,6 +252,7 @@ impl Candles {
             last: Price(0),
             day: UnixNanos::MIN,
             day_volume: Volume(0),
+            today: Today::default(),
         });
         self.timers.add_symbol();
         local
@@ -337,7 +350,11 @@ impl Candles {
             let gone = self.log.evict(&mut self.symbols[owner as usize].trades);
             self.tallies.trades_evicted += gone as u64;
         }
-        self.log.append(symbol, &mut self.symbols[symbol as usize].trades, tick);
+        let trades = &mut self.symbols[symbol as usize].trades;
+        self.log.append(symbol, trades, tick);
+        if self.log.exceeds(trades, self.options.trades_per_symbol_max) {
+            self.tallies.trades_evicted += self.log.evict(trades) as u64;
+        }
     }
 
     fn quote(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
@@ -487,8 +504,14 @@ impl Candles {
                 place = before;
             }
         }
+        if level == 0 {
+            state.today.add(&record);
+        }
         self.tallies.closed += 1;
         let event = fact(Topic::bars(state.id, level), &record);
+        if sink.wants_day(symbol, level) {
+            sink.day(symbol, &state.today.event(&event));
+        }
         sink.fact(symbol, &event);
     }
 
