@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Error, Message, Utf8Bytes};
+use tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use crate::model::{Topic, UnixNanos};
 use crate::runtime::Stream;
@@ -37,7 +37,7 @@ pub enum Inbound {
     /// A text message.
     Text(Utf8Bytes),
     /// A binary message.
-    Binary,
+    Binary(Bytes),
     /// The handshake is complete.
     Upgraded(Box<Upgrade>),
     /// The handshake is refused.
@@ -62,6 +62,8 @@ pub struct Connection {
     pub deadline: UnixNanos,
     /// Its row in the dialect table.
     pub dialect: usize,
+    /// It has no dialect but sends back what it receives.
+    pub echoes: bool,
     /// What is still to be sent.
     pub outbox: Outbox,
     /// When anything was last received.
@@ -109,6 +111,7 @@ impl Connection {
             phase: Phase::Handshake,
             deadline,
             dialect: 0,
+            echoes: false,
             outbox: Outbox::default(),
             heard: now,
             pinged: now,
@@ -204,7 +207,7 @@ fn handshake_step(head: &mut Vec<u8>, io: &mut Io<'_>) -> Inbound {
 fn websocket_step(websocket: &mut WebSocketContext, io: &mut Io<'_>) -> Inbound {
     match websocket.read(io) {
         Ok(Message::Text(text)) => Inbound::Text(text),
-        Ok(Message::Binary(_)) => Inbound::Binary,
+        Ok(Message::Binary(bytes)) => Inbound::Binary(bytes),
         Ok(Message::Close(_)) => {
             // Writes the echo into the control bytes, and says that the WebSocket has ended, which we know.
             let _ = websocket.flush(io);

@@ -33,6 +33,8 @@ pub enum FrameKind {
 pub enum Opcode {
     /// UTF-8 text.
     Text = 1,
+    /// Any bytes.
+    Binary = 2,
     /// Ends the WebSocket.
     Close = 8,
     /// Wants a pong.
