@@ -188,7 +188,9 @@ fn handshake_step(head: &mut Vec<u8>, io: &mut Io<'_>) -> Inbound {
             let from = head.len().saturating_sub(3);
             let first = head.is_empty();
             head.extend_from_slice(&chunk[..n]);
-            let whole = head[from..].windows(4).any(|end| end == b"\r\n\r\n");
+            // A line may end without `\r`: RFC 9112, section 2.2.
+            let whole = head[from..].windows(2).any(|end| end == b"\n\n")
+                || head[from..].windows(3).any(|end| end == b"\n\r\n");
             if !(first || whole || head.len() >= REQUEST_BYTES_MAX) {
                 return Inbound::Handled;
             }

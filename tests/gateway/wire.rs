@@ -83,14 +83,16 @@ fn a_slow_handshake_meets_its_deadline() {
 }
 
 #[test]
-fn a_request_byte_by_byte_is_a_request() {
-    let mut world = World::new(1, options());
-    let mut end = world.raw();
-    for byte in upgrade("/v1/stream").bytes() {
-        end.write_all(&[byte]).unwrap();
-        world.settle();
+fn a_request_byte_by_byte_is_a_request_however_its_lines_end() {
+    for line_end in ["\r\n", "\n"] {
+        let mut world = World::new(1, options());
+        let mut end = world.raw();
+        for byte in upgrade("/v1/stream").replace("\r\n", line_end).bytes() {
+            end.write_all(&[byte]).unwrap();
+            world.settle();
+        }
+        assert!(drain(&mut end).0.starts_with(b"HTTP/1.1 101 "), "{line_end:?}");
     }
-    assert!(drain(&mut end).0.starts_with(b"HTTP/1.1 101 "));
 }
 
 #[test]
