@@ -434,6 +434,14 @@ fn digits_past_the_unit_are_rounded_half_to_even_and_counted() {
 }
 
 #[test]
+fn zeros_before_a_time_mean_nothing_however_many() {
+    let text = "symbol,timestamp_ms,price,size\nA,00000001736036818784,1,1\nA,00000000000000000000,1,1";
+    let (ticks, tallies, _) = parse("csv", text.as_bytes());
+    assert_eq!((ticks.len(), tallies.rejected_for(Reason::TimeRange)), (1, 1));
+    assert_eq!(ticks[0].ts_event.millis(), 1_736_036_818_784);
+}
+
+#[test]
 fn a_time_out_of_reason_is_rejected_by_its_reason() {
     let hour = Nanos::from_secs(3600);
     let ms = |at: UnixNanos| at.millis().to_string();

@@ -8,12 +8,17 @@
 #[path = "fuzz/targets/mod.rs"]
 mod targets;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Mutants of a target. `TICKWIRE_FUZZ` asks for another number.
 const MUTANTS: usize = 10_000;
 /// What numbers, texts and frames break at.
-const TOKENS: [&[u8]; 24] = [
+const TOKENS: [&[u8]; 28] = [
+    b"1",
+    b"4",
+    b"255",
+    b"256",
     b"null",
     b"-0",
     b"0",
@@ -53,11 +58,19 @@ impl Random {
     }
 }
 
+/// The next name or number from here on; the end where there is none.
+fn word(bytes: &[u8], at: usize) -> Range<usize> {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b".+-_".contains(byte);
+    let inside = bytes[at..].iter().take_while(|byte| is_word(byte)).count();
+    let from = at + inside + bytes[at + inside..].iter().take_while(|byte| !is_word(byte)).count();
+    from..from + bytes[from..].iter().take_while(|byte| is_word(byte)).count()
+}
+
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len() + 1);
         let to = (at + random.below(16)).min(bytes.len());
-        match random.below(7) {
+        match random.below(8) {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
             1 if at < bytes.len() => bytes[at] = random.below(256) as u8,
             2 => drop(bytes.drain(at..to)),
@@ -71,11 +84,13 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
                 let until = (from + random.below(64)).min(other.len());
                 bytes.splice(at..at, other[from..until].iter().copied());
             }
+            6 => {
+                let from = random.below(bytes.len() + 1);
+                let again = bytes[word(bytes, from)].to_vec();
+                bytes.splice(word(bytes, at), again);
+            }
             _ => {
-                // In place of a number or a name where there is one.
-                let word = |byte: &u8| byte.is_ascii_alphanumeric() || b".+-".contains(byte);
-                let until = at + bytes[at..].iter().take_while(|byte| word(byte)).count();
-                bytes.splice(at..until, TOKENS[random.below(TOKENS.len())].iter().copied());
+                bytes.splice(word(bytes, at), TOKENS[random.below(TOKENS.len())].iter().copied());
             }
         }
     }

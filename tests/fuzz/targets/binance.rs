@@ -12,8 +12,9 @@ pub fn run(data: &[u8]) {
         let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (received, body) = match line.get(digits) {
             Some(b' ') if digits > 0 => {
-                let stamp = std::str::from_utf8(&line[..digits]).ok()?.parse::<i128>();
-                match stamp.ok().and_then(|stamp| feed::time(stamp, 1)) {
+                // A receive time that is one has 19 digits.
+                let stamp = std::str::from_utf8(&line[..digits]).ok()?.parse::<i128>().ok();
+                match stamp.filter(|_| digits <= 19).and_then(|stamp| feed::time(stamp, 1)) {
                     Some(received) => (received, &line[digits + 1..]),
                     None => return Some(vec![Meant::Rejected]),
                 }

@@ -96,7 +96,8 @@ pub fn read(bytes: &[u8], message_bytes_max: usize) -> Sent {
                     [_] => End::Broken(vec![1002]),
                     [high, low, ref reason @ ..] => {
                         let code = u16::from_be_bytes([high, low]);
-                        let allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+                        // 1014 was registered after the RFC, and not everyone knows it.
+                        let allowed = matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999);
                         match (std::str::from_utf8(reason).is_ok(), allowed) {
                             (true, true) => End::Closed(vec![code]),
                             (true, false) => End::Closed(vec![1002, code]),

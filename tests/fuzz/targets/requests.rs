@@ -118,6 +118,7 @@ pub fn documented() -> Vec<String> {
         r#"{"action":"subscribe","channel":"trades","symbols":["*"]}"#,
         r#"{"action":"subscribe","channel":"quotes","symbols":["BTCUSDT"],"id":17}"#,
         r#"{"action":"subscribe","channel":"bars","symbols":["AAPL"],"timeframes":["1m"],"forming":false,"since":{"epoch":"fuzz","sequences":{"AAPL/1m":4711}}}"#,
+        r#"{"action":"subscribe","channel":"bars","symbols":["A","B","A"],"timeframes":["1m","1m"]}"#,
         r#"{"action":"unsubscribe","channel":"bars","symbols":["MSFT"]}"#,
         r#"{"action":"snapshot","channel":"bars","symbols":["AAPL"]}"#,
         r#"{"action":"list"}"#,
