@@ -60,6 +60,9 @@ struct ServeArguments {
     /// Which stages share a core, over the file's cores.placement
     #[arg(long)]
     placement: Option<Placement>,
+    /// Open the path /echo, which sends back every message of up to so many bytes, to a conformance suite
+    #[arg(long, value_name = "BYTES", hide = true)]
+    test_echo: Option<usize>,
     /// Write every second's latencies to this file as an HdrHistogram interval log
     #[arg(long, value_name = "FILE")]
     latency_log: Option<PathBuf>,

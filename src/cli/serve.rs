@@ -41,6 +41,7 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     if let Some(placement) = arguments.placement {
         config.layout.placement = placement;
     }
+    config.gateway.echo_bytes_max = arguments.test_echo;
     let sources = config.sources.clone();
     run(config, None, arguments.latency_log.as_deref(), |engine| {
         for note in &engine.plan.notes {

@@ -8,6 +8,7 @@ pub mod close;
 mod connection;
 mod deliver;
 pub mod dialect;
+mod echo;
 mod ending;
 pub mod frame;
 mod join;

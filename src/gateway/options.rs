@@ -46,6 +46,9 @@ pub struct GatewayOptions {
     pub requests_per_s_max: u32,
     /// How long a stopping gateway waits for the shards' last events, ms.
     pub drain_ms_max: u64,
+    /// Longest message of the path `/echo`, bytes, which sends messages back for conformance suites. `None`, as by default: there
+    /// is no such path, for it is of no use to anyone else.
+    pub echo_bytes_max: Option<usize>,
 }
 
 impl Default for GatewayOptions {
@@ -70,6 +73,7 @@ impl Default for GatewayOptions {
             events_per_turn: 4_096,
             requests_per_s_max: 1_000,
             drain_ms_max: 500,
+            echo_bytes_max: None,
         }
     }
 }

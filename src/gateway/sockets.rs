@@ -185,12 +185,18 @@ impl Gateway {
             match inbound {
                 Inbound::Nothing => return handled,
                 Inbound::Handled => {}
+                Inbound::Text(text) if open && self.echoes(slot) => {
+                    self.echo(slot, Opcode::Text, text.as_bytes());
+                }
+                Inbound::Binary(bytes) if open && self.echoes(slot) => {
+                    self.echo(slot, Opcode::Binary, &bytes);
+                }
                 Inbound::Text(text) if open => {
                     if self.admit(slot) {
                         self.on_message(slot, &text);
                     }
                 }
-                Inbound::Binary if open => {
+                Inbound::Binary(_) if open => {
                     if self.admit(slot) {
                         self.reply_error(
                             slot,
@@ -200,7 +206,7 @@ impl Gateway {
                         );
                     }
                 }
-                Inbound::Text(_) | Inbound::Binary => {}
+                Inbound::Text(_) | Inbound::Binary(_) => {}
                 Inbound::Upgraded(upgrade) => self.upgrade(slot, &upgrade),
                 Inbound::Refused(refusal) => {
                     self.counters.refused_request += 1;
@@ -209,7 +215,9 @@ impl Gateway {
                 Inbound::PeerClosed => self.on_peer_close(slot),
                 Inbound::Broken(code) => {
                     self.counters.protocol_closed += 1;
-                    self.close(slot, code, code.name, true);
+                    self.forget_wishes(slot);
+                    // Answers to what came before the fault are still owed.
+                    self.close(slot, code, code.name, false);
                     if let Some(connection) = self.connection(slot) {
                         connection.heard_out = true;
                     }
@@ -269,6 +277,9 @@ impl Gateway {
     }
 
     fn upgrade(&mut self, slot: u32, upgrade: &Upgrade) {
+        if let Some(message_bytes_max) = self.echo_at(&upgrade.path) {
+            return self.open_echo(slot, upgrade, message_bytes_max);
+        }
         let Some(dialect) = dialect::by_path(&upgrade.path) else {
             self.counters.refused_path += 1;
             return self.refuse(slot, &Refusal { status: 404, message: dialect::NO_SUCH_PATH });

@@ -5,6 +5,7 @@
 )]
 
 mod dialects;
+mod echo;
 mod harness;
 mod join;
 mod pace;
