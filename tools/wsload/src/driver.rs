@@ -54,6 +54,8 @@ pub struct Outcome {
     pub tally: Tally,
     /// What it cost in the window.
     pub effort: Effort,
+    /// Still open: what a server does when all its clients leave is no part of the window.
+    pub connections: Vec<Option<Connection>>,
 }
 
 /// One thread's work.
@@ -145,7 +147,7 @@ impl<'a> Driver<'a> {
             }
         }
         let effort = at_from.map_or_else(Effort::default, |before| own_effort() - before);
-        Ok(Outcome { tally: self.tally, effort })
+        Ok(Outcome { tally: self.tally, effort, connections: self.connections })
     }
 
     /// Begins the connections that are due. Returns when the next one is.

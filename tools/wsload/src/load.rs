@@ -55,7 +55,8 @@ pub fn run(load: &Load) -> Result<(), Failure> {
         let before = load.server_pid.and_then(snapshot);
         sleep(load.duration);
         let after = load.server_pid.and_then(snapshot);
-        let outcomes = join(threads)?;
+        let mut outcomes = join(threads)?;
+        outcomes.iter_mut().for_each(|outcome| outcome.connections.clear());
         let tally = total(&outcomes);
         let efforts: Vec<_> = outcomes.iter().map(|outcome| outcome.effort).collect();
         let report = Report::new(load, &tally, &efforts, before.zip(after), connect_s);
