@@ -37,6 +37,10 @@ pub fn run(arguments: &FeedArguments) -> Result<(), Failure> {
     if rate.is_nan() || !(0.001..=1e8).contains(&rate) {
         return Err(Failure::Usage(format!("--rate {rate}: it takes 0.001 to 100,000,000 trades a second")));
     }
+    let burst = arguments.burst;
+    if burst == 0 {
+        return Err(Failure::Usage("--burst 0: it takes 1 or more".to_owned()));
+    }
     if let Some(bad) = arguments.symbols.iter().find(|name| !is_plain(name)) {
         return Err(Failure::Usage(format!(
             "--symbol {bad:?}: it takes 1 to 32 letters, digits, '.', '-' or '_'"
@@ -56,7 +60,7 @@ pub fn run(arguments: &FeedArguments) -> Result<(), Failure> {
     socket.write_all(HEADER.as_bytes()).map_err(failed)?;
 
     let began = now_ns();
-    let due = |trade: u64| began + (trade as f64 / rate * SECOND_NS) as i64;
+    let due = |trade: u64| began + ((trade - trade % burst) as f64 / rate * SECOND_NS) as i64;
     let total = (arguments.duration.as_secs_f64() * rate) as u64;
     let (mut next, mut lines, mut late) = (0, Vec::new(), histogram());
     while next < total {
@@ -112,21 +116,31 @@ mod tests {
 
     fn arguments(url: String, rate: f64) -> FeedArguments {
         let symbols = vec!["A".to_owned(), "B".to_owned()];
-        FeedArguments { url, rate, symbols, duration: Duration::from_millis(50), pin: None, json: true }
+        FeedArguments {
+            url,
+            rate,
+            burst: 1,
+            symbols,
+            duration: Duration::from_millis(50),
+            pin: None,
+            json: true,
+        }
+    }
+
+    fn sent(change: impl FnOnce(&mut FeedArguments)) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut arguments = arguments(format!("tcp://{}", listener.local_addr().unwrap()), 2000.0);
+        change(&mut arguments);
+        let read = move || BufReader::new(listener.accept().unwrap().0).lines().map(Result::unwrap).collect();
+        let reader = std::thread::spawn(read);
+        run(&arguments).unwrap();
+        reader.join().unwrap()
     }
 
     #[test]
     fn every_trade_is_sent_with_the_time_it_was_due() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("tcp://{}", listener.local_addr().unwrap());
-        let reader = std::thread::spawn(move || {
-            let lines: Vec<_> =
-                BufReader::new(listener.accept().unwrap().0).lines().map(Result::unwrap).collect();
-            lines
-        });
         let before = now_ns() / 1000;
-        run(&arguments(url, 2000.0)).unwrap();
-        let lines = reader.join().unwrap();
+        let lines = sent(|_| {});
         assert_eq!(lines.len(), 101);
         assert_eq!(lines[0], HEADER.trim_end());
         let mut last = before;
@@ -137,6 +151,15 @@ mod tests {
             assert!(number == 0 || (499..=501).contains(&(due - last)), "{last} then {due}");
             last = due;
         }
+    }
+
+    #[test]
+    fn a_burst_is_due_at_once() {
+        let lines = sent(|arguments| arguments.burst = 10);
+        let due = |line: usize| lines[line].split(',').nth(1).unwrap().parse::<i64>().unwrap();
+        assert_eq!(lines.len(), 101);
+        assert!((1..=10).all(|line| due(line) == due(1)));
+        assert!((4_999..=5_001).contains(&(due(11) - due(10))));
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub struct FeedArguments {
     /// Trades a second, over all symbols.
     #[arg(long, default_value_t = 1000.0)]
     pub rate: f64,
+    /// Trades that are due at once; the bursts keep the rate.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub burst: u64,
     /// Symbols that take turns.
     #[arg(long = "symbol", default_value = "LOAD")]
     pub symbols: Vec<String>,
