@@ -7,7 +7,7 @@ use super::connection::Phase;
 use super::dialect::{self, DIALECTS, Scene};
 use super::frame::{FrameId, FrameKind, Opcode};
 use super::outbox::{Offered, Piece};
-use super::sockets::SLICES_MAX;
+use super::sockets::PIECES_MAX;
 use super::topics::NONE;
 
 impl Gateway {
@@ -182,7 +182,7 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
         let dialect = connection.dialect;
         let mut outbox = std::mem::take(&mut connection.outbox);
-        outbox.gather(SLICES_MAX, pieces, |id| self.newest(slot as u32, dialect, id));
+        outbox.gather(PIECES_MAX, pieces, |id| self.newest(slot as u32, dialect, id));
         if let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) {
             connection.outbox = outbox;
         }

@@ -58,6 +58,7 @@ struct Slot {
 pub struct FramePool {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    made: u64,
 }
 
 impl FramePool {
@@ -100,6 +101,7 @@ impl FramePool {
     }
 
     fn take(&mut self, now: UnixNanos, kind: FrameKind) -> FrameId {
+        self.made += 1;
         match self.free.pop() {
             Some(place) => {
                 let slot = &mut self.slots[place as usize];
@@ -151,6 +153,12 @@ impl FramePool {
             }
             self.free.push(id.0);
         }
+    }
+
+    /// How many frames it has made. While that stays, no frame's place is taken by another.
+    #[inline]
+    pub fn made(&self) -> u64 {
+        self.made
     }
 
     /// How many frames are held by anyone.
