@@ -158,6 +158,7 @@ def main():
         "seconds": args.duration,
         "scenarios": {},
     }
+    trouble = None
     try:
         programs = Programs(args.tickwire, args.wsload, args.peers, *args.processors)
         for name, connections, rate in [] if args.only_extra else args.scenarios:
@@ -168,12 +169,15 @@ def main():
         if args.callgrind:
             results["callgrind"] = instructions_per_frame(programs)
             print(f"\ntickwire: {results['callgrind']['instructions_per_frame']:.0f} instructions of its own a frame")
-    except Trouble as trouble:
-        sys.exit(f"run.py: {trouble}")
+    except Trouble as found:
+        # What was measured before is not lost.
+        trouble = results["trouble"] = str(found)
     results["machine"]["load_1m_at_end"] = os.getloadavg()[0]
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(json.dumps(results, indent=1) + "\n")
     print(f"\nwritten to {args.results}")
+    if trouble:
+        sys.exit(f"run.py: {trouble}")
 
 
 if __name__ == "__main__":
