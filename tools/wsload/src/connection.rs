@@ -225,19 +225,21 @@ impl Connection {
 
     fn take(&mut self, load: &Load, buffer: &mut [u8], filled: usize, now: i64, tally: &mut Tally) -> Change {
         let Self { frames, sequences, unanswered, .. } = self;
-        let (mut pong, mut close) = (None, false);
+        let (mut pong, mut close, mut refused) = (None, false, false);
         let taken = frames.take(buffer, filled, |frame| match tally.frame(frame, now, sequences.as_mut()) {
             Ask::Nothing => {}
             Ask::Answered => *unanswered = unanswered.saturating_sub(1),
             // Only the last ping needs an answer, see RFC 6455, 5.5.3.
             Ask::Pong => pong = Some(frame.head.to_vec()),
             Ask::Close => close = true,
+            Ask::Refused => refused = true,
         });
         if let Err(why) = taken {
             tally.broke(why);
             return self.finish();
         }
-        if close {
+        // What it asked for will not come: there is nothing to wait for.
+        if close || refused && !self.ready {
             return self.finish();
         }
         if let Some(payload) = pong {

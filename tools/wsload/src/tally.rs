@@ -92,6 +92,8 @@ pub enum Ask {
     Nothing,
     /// One of its subscriptions was answered.
     Answered,
+    /// One of its requests was refused.
+    Refused,
     /// To send a pong.
     Pong,
     /// To end.
@@ -167,6 +169,7 @@ impl Tally {
             Kind::Error => {
                 self.errors += 1;
                 self.first_error.get_or_insert_with(|| String::from_utf8_lossy(head).into_owned());
+                return Ask::Refused;
             }
             Kind::Subscribed => return Ask::Answered,
             _ => {}
@@ -314,7 +317,7 @@ mod tests {
             [(1005, 1), (4008, 1)]
         );
         assert_eq!(take(&mut tally, r#"{"type":"subscribed"}"#, 0, None), Ask::Answered);
-        take(&mut tally, r#"{"type":"error","code":"no"}"#, 0, None);
+        assert_eq!(take(&mut tally, r#"{"type":"error","code":"no"}"#, 0, None), Ask::Refused);
         assert_eq!(tally.first_error.as_deref(), Some(r#"{"type":"error","code":"no"}"#));
     }
 
