@@ -28,9 +28,9 @@ pub struct Shared {
     /// Connections that ended before they were ready.
     pub lost: AtomicUsize,
     /// The window's first instant; `i64::MAX`: not yet known.
-    pub from: AtomicI64,
-    /// The window's end.
-    pub to: AtomicI64,
+    from: AtomicI64,
+    /// The window's end, known before its first instant is.
+    to: AtomicI64,
     /// End at once.
     pub stop: AtomicBool,
 }
@@ -44,6 +44,19 @@ impl Shared {
             from: AtomicI64::new(i64::MAX),
             to: AtomicI64::new(i64::MAX),
             stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells all threads what to measure.
+    pub fn open_window(&self, window: Window) {
+        self.to.store(window.to, Ordering::Release);
+        self.from.store(window.from, Ordering::Release);
+    }
+
+    fn window(&self) -> Window {
+        match self.from.load(Ordering::Acquire) {
+            i64::MAX => Window::NEVER,
+            from => Window { from, to: self.to.load(Ordering::Acquire) },
         }
     }
 }
@@ -112,8 +125,7 @@ impl<'a> Driver<'a> {
         loop {
             let now = now_ns();
             if window == Window::NEVER {
-                window.from = self.shared.from.load(Ordering::Acquire);
-                window.to = self.shared.to.load(Ordering::Acquire);
+                window = self.shared.window();
                 self.tally.set_window(window);
             }
             if now >= window.from && at_from.is_none() {

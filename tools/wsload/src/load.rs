@@ -11,7 +11,7 @@ use super::now_ns;
 use super::options::{Failure, Load};
 use super::process::snapshot;
 use super::report::{Report, write_interval_log};
-use super::tally::Tally;
+use super::tally::{Tally, Window};
 
 /// Descriptors beside the connections: standard streams, polls, files.
 const SPARE_DESCRIPTORS: u64 = 32;
@@ -48,9 +48,7 @@ pub fn run(load: &Load) -> Result<(), Failure> {
         let connect_s = began.elapsed().as_secs_f64();
         eprintln!("ready: {} connections in {connect_s:.2} s", load.total());
         let from = now_ns() + load.warmup.as_nanos() as i64;
-        // The end first: whoever sees a beginning must find it.
-        shared.to.store(from + load.duration.as_nanos() as i64, Ordering::Release);
-        shared.from.store(from, Ordering::Release);
+        shared.open_window(Window { from, to: from + load.duration.as_nanos() as i64 });
         sleep(load.warmup);
         let before = load.server_pid.and_then(snapshot);
         sleep(load.duration);
