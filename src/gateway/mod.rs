@@ -4,6 +4,7 @@
 //! shards, then the outboxes that have something to say. Each step has a budget; what is left over keeps its place on
 //! a list of the stage's own, for the poll reports an edge only once.
 
+mod burst;
 pub mod close;
 mod connection;
 mod deliver;
@@ -31,6 +32,7 @@ use std::net::SocketAddr;
 use crate::model::{Event, Interest, Nanos, SymbolCache, SymbolTable, Timeframes, UnixNanos};
 use crate::runtime::{Latency, Ready, Receiver, Registrar, Report, Sender, Stage, Turned};
 
+use burst::Burst;
 use connection::Connection;
 use frame::{FrameId, FramePool};
 use join::{Ask, Join};
@@ -115,6 +117,7 @@ pub struct Gateway {
     rotation: usize,
     evictions: Vec<u32>,
     pieces: Vec<Piece>,
+    burst: Burst,
     control: Vec<u8>,
     cleared: Vec<FrameId>,
     /// What the last shard to speak said of a symbol's day; the fact that it belongs to comes next.
@@ -175,7 +178,8 @@ impl Gateway {
             swept: Vec::new(),
             rotation: 0,
             evictions: Vec::new(),
-            pieces: Vec::with_capacity(sockets::SLICES_MAX),
+            pieces: Vec::with_capacity(sockets::PIECES_MAX),
+            burst: Burst::new(sockets::PIECES_MAX),
             control: Vec::new(),
             cleared: Vec::new(),
             day: None,

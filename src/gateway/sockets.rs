@@ -1,6 +1,6 @@
 //! The gateway's sockets: accepting, reading and writing.
 
-use std::io::{ErrorKind, IoSlice, Write};
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use crate::model::{Nanos, UnixNanos};
@@ -14,8 +14,8 @@ use super::dialect::{self, Reply};
 use super::frame::{FrameKind, Opcode};
 use super::{Ending, Gateway, INTERESTS_WAITING_MAX};
 
-/// Slices of one vectored write. The system takes up to 1,024; beyond some tens a write costs by the byte.
-pub(super) const SLICES_MAX: usize = 64;
+/// Frames of one write. Beyond some tens a write costs by the byte.
+pub(super) const PIECES_MAX: usize = 64;
 /// Connections above the limit that are told so at the same time; more are dropped without a word.
 const REFUSALS_MAX: usize = 64;
 /// A control frame of the peer that tungstenite answers: opcode and length, then at most 125 bytes.
@@ -350,11 +350,7 @@ impl Gateway {
                 break Ok(());
             }
             writes -= 1;
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            for (slice, piece) in slices.iter_mut().zip(&pieces) {
-                *slice = IoSlice::new(&self.pool.bytes(piece.frame)[piece.offset..]);
-            }
-            match connection.stream.write_vectored(&slices[..pieces.len().min(SLICES_MAX)]) {
+            match connection.stream.write(self.burst.bytes(&pieces, &self.pool)) {
                 Ok(0) => break Err(()),
                 Ok(written) => {
                     let (counters, latency, topics) =
