@@ -40,6 +40,7 @@ impl Refusal {
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             426 => "Upgrade Required",
+            429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             505 => "HTTP Version Not Supported",
             _ => "Service Unavailable",
@@ -47,7 +48,7 @@ impl Refusal {
         let extra = match self.status {
             405 => "Allow: GET\r\n",
             426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            503 => "Retry-After: 1\r\n",
+            429 | 503 => "Retry-After: 1\r\n",
             _ => "",
         };
         format!(

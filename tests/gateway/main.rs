@@ -4,8 +4,11 @@
     reason = "a test that unwraps fails with the line it failed on: what a test wants"
 )]
 
+mod dealing;
+mod drains;
 mod harness;
 mod join;
+mod limits;
 mod slow;
 mod sockets;
 mod wire;

@@ -30,7 +30,7 @@ pub trait Dialect: Sync {
     /// Appends an event.
     fn event(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>);
 
-    /// Appends anything but an event.
+    /// Appends anything but an event. For a message that its protocol does not have it appends nothing.
     fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>);
 }
 
@@ -208,6 +208,11 @@ pub enum Reply<'a> {
         code: &'a str,
         /// What was wrong and what would be right.
         message: &'a str,
+    },
+    /// The engine starts again: the connection will be closed within so many seconds.
+    Draining {
+        /// Seconds.
+        deadline_s: u64,
     },
     /// The client reads too slowly.
     Slow {
