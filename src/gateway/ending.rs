@@ -131,7 +131,9 @@ impl Gateway {
             Phase::Handshake => {}
             Phase::Open => {
                 let silent = now - connection.heard;
-                if silent >= Nanos(heartbeat.0 * 2) {
+                // Who was not asked has not failed to answer: a process that was stopped for a while pings first.
+                let asked = connection.pinged > connection.heard && now - connection.pinged >= heartbeat;
+                if silent >= Nanos(heartbeat.0 * 2) && asked {
                     self.counters.idle_closed += 1;
                     self.close(slot, close::IDLE, "nothing received for two heartbeats", true);
                     // Nobody is there to answer it: once it is written, or cannot be, the socket goes.

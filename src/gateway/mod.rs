@@ -42,6 +42,9 @@ use topics::Topics;
 
 /// How often deadlines of connections are looked at. All of them are 100 times longer, or do not mind.
 const CHECK_EVERY: Nanos = Nanos::from_millis(100);
+/// A turn that comes so much later than the one before comes after a standstill of our own: what clients sent meanwhile
+/// is read, and what waits for them written, before anyone's deadline is looked at.
+const STANDSTILL: Nanos = Nanos::from_secs(1);
 /// Requests are not read while so many interests wait for room in a ring.
 const INTERESTS_WAITING_MAX: usize = 65_536;
 
@@ -181,7 +184,7 @@ impl Gateway {
             pieces: Vec::with_capacity(sockets::SLICES_MAX),
             control: Vec::new(),
             cleared: Vec::new(),
-            now: UnixNanos::MIN,
+            now: UnixNanos(0),
             check_at: UnixNanos::MIN,
             ending: Ending::No,
             farewell: close::GOING_AWAY,
@@ -311,7 +314,9 @@ impl Stage for Gateway {
     }
 
     fn turn(&mut self, now: UnixNanos, ready: &[Ready]) -> Turned {
-        self.now = now;
+        if now - std::mem::replace(&mut self.now, now) >= STANDSTILL {
+            self.check_at = self.check_at.max(now + CHECK_EVERY);
+        }
         let mut work = ready.len();
         for edge in ready {
             self.on_edge(edge);

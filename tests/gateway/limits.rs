@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use tickwire::gateway::GatewayOptions;
 use tickwire::model::Nanos;
+use tungstenite::Message;
 
 use crate::harness::*;
 use crate::wire::frame;
@@ -115,6 +116,38 @@ fn more_pings_and_pongs_than_allowed_close() {
         world.pass(SECOND);
         assert_eq!(world.counter("connections"), 0);
     }
+}
+
+#[test]
+fn a_standstill_of_our_own_is_not_the_silence_of_clients() {
+    let mut world = World::new(1, options());
+    let mut client = world.client();
+    world.clock.advance(Nanos::from_secs(300));
+    world.settle();
+    world.pass(SECOND);
+    // It was never asked; now it is.
+    assert_eq!(client.message(), Some(Message::Ping("".into())));
+    client.all();
+    world.pass(Nanos::from_secs(29));
+    assert_eq!((world.counter("connections"), world.counter("idle_closed")), (1, 0));
+}
+
+#[test]
+fn a_standstill_of_our_own_is_not_the_slowness_of_clients() {
+    let mut world = World::new(1, options());
+    let mut client = world.client();
+    client.send(r#"{"action":"subscribe","channel":"trades","symbols":["A"]}"#);
+    let (topic, request, ..) = world.join(0);
+    world.answer(0, topic, request, 0, &[]);
+    client.all();
+    client.socket.get_ref().set_receive_capacity(10);
+    world.emit(0, &[trade(topic, 1)]);
+    // It takes the rest while we do not look.
+    client.socket.get_ref().set_receive_capacity(ROOM);
+    world.clock.advance(Nanos::from_secs(60));
+    world.settle();
+    assert_eq!(words(&client.all()), ["trade@1"]);
+    assert_eq!(world.counter("slow_closed"), 0);
 }
 
 #[test]
