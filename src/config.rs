@@ -164,6 +164,7 @@ struct GatewaySection {
     message_bytes_max: Option<usize>,
     outbox_facts_bytes_max: Option<usize>,
     outbox_facts_age_ms_max: Option<u64>,
+    request_head_bytes_max: Option<usize>,
     handshake_ms_max: Option<u64>,
     close_ms_max: Option<u64>,
     heartbeat_s: Option<u64>,
@@ -500,6 +501,12 @@ impl GatewaySection {
                 .outbox_facts_age_ms_max
                 .unwrap_or(default.outbox_facts_age_ms_max)
                 .max(1),
+            request_head_bytes_max: range(
+                "gateway.request_head_bytes_max",
+                self.request_head_bytes_max,
+                default.request_head_bytes_max,
+                512,
+            )?,
             handshake_ms_max: self.handshake_ms_max.unwrap_or(default.handshake_ms_max).max(1),
             close_ms_max: self.close_ms_max.unwrap_or(default.close_ms_max).max(1),
             heartbeat_s: self.heartbeat_s.unwrap_or(default.heartbeat_s).max(1),

@@ -103,6 +103,8 @@ pub struct Connection {
     /// Our side of the stream is shut.
     pub finished: bool,
     head: Vec<u8>,
+    /// The longest request head that it may send.
+    pub head_bytes_max: usize,
     websocket: Option<Box<WebSocketContext>>,
 }
 
@@ -134,6 +136,7 @@ impl Connection {
             heard_out: false,
             finished: false,
             head: Vec::new(),
+            head_bytes_max: REQUEST_BYTES_MAX,
             websocket: None,
         }
     }
@@ -160,7 +163,7 @@ impl Connection {
         let inbound = match &mut self.websocket {
             _ if discard => discard_step(&mut io),
             Some(websocket) => websocket_step(websocket, &mut io),
-            None => handshake_step(&mut self.head, &mut io),
+            None => handshake_step(&mut self.head, self.head_bytes_max, &mut io),
         };
         if io.blocked {
             self.readable = false;
@@ -191,9 +194,9 @@ fn discard_step(io: &mut Io<'_>) -> Inbound {
     }
 }
 
-fn handshake_step(head: &mut Vec<u8>, io: &mut Io<'_>) -> Inbound {
+fn handshake_step(head: &mut Vec<u8>, head_bytes_max: usize, io: &mut Io<'_>) -> Inbound {
     let mut chunk = [0; READ_BYTES];
-    let room = (REQUEST_BYTES_MAX + READ_BYTES).saturating_sub(head.len()).min(READ_BYTES);
+    let room = (head_bytes_max + READ_BYTES).saturating_sub(head.len()).min(READ_BYTES);
     match io.read(&mut chunk[..room]) {
         Ok(0) => return Inbound::Gone,
         Ok(n) => {
@@ -202,7 +205,7 @@ fn handshake_step(head: &mut Vec<u8>, io: &mut Io<'_>) -> Inbound {
             let first = head.is_empty();
             head.extend_from_slice(&chunk[..n]);
             let whole = head[from..].windows(4).any(|end| end == b"\r\n\r\n");
-            if !(first || whole || head.len() >= REQUEST_BYTES_MAX) {
+            if !(first || whole || head.len() >= head_bytes_max) {
                 return Inbound::Handled;
             }
         }
@@ -210,7 +213,7 @@ fn handshake_step(head: &mut Vec<u8>, io: &mut Io<'_>) -> Inbound {
         Err(error) if error.kind() == ErrorKind::Interrupted => return Inbound::Handled,
         Err(_) => return Inbound::Gone,
     }
-    match read_upgrade(head) {
+    match read_upgrade(head, head_bytes_max) {
         Ok(None) => Inbound::Handled,
         Ok(Some(upgrade)) => Inbound::Upgraded(Box::new(upgrade)),
         Err(refusal) => Inbound::Refused(refusal),

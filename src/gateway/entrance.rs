@@ -46,6 +46,7 @@ impl Gateway {
         let deadline = self.now + Nanos::from_millis(self.options.handshake_ms_max as i64);
         let mut connection = Connection::new(stream, self.numbers, self.now, deadline);
         (connection.peer, connection.admitted) = (peer, admitted);
+        connection.head_bytes_max = self.options.request_head_bytes_max;
         self.connections[slot as usize] = Some(Box::new(connection));
         let (status, message, counter) = match admission {
             Admission::Admitted if self.ending == Ending::No => {

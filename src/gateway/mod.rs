@@ -57,6 +57,7 @@ struct Counters {
     refused_ending: u64,
     refused_path: u64,
     refused_request: u64,
+    refused_head: u64,
     refused_deadline: u64,
     messages_in: u64,
     errors: u64,
@@ -274,7 +275,7 @@ impl Gateway {
     }
 
     /// What `stats` tells clients and reports tell everyone.
-    fn figures(&self) -> [(&'static str, u64); 27] {
+    fn figures(&self) -> [(&'static str, u64); 28] {
         let c = &self.counters;
         [
             ("gateway", self.options.number as u64),
@@ -286,6 +287,7 @@ impl Gateway {
             ("refused_ending", c.refused_ending),
             ("refused_path", c.refused_path),
             ("refused_request", c.refused_request),
+            ("refused_head", c.refused_head),
             ("refused_deadline", c.refused_deadline),
             ("messages_in", c.messages_in),
             ("errors", c.errors),

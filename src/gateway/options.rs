@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::runtime::websocket::REQUEST_BYTES_MAX;
+
 /// What a gateway is told at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayOptions {
@@ -27,6 +29,8 @@ pub struct GatewayOptions {
     pub outbox_answers_bytes_max: usize,
     /// How long a fact may wait for a socket, ms. Older ones are of no use to a live client, which can ask for history.
     pub outbox_facts_age_ms_max: u64,
+    /// Longest head of the HTTP request, bytes; a longer one is answered 431. A browser with cookies sends 1 to 4 KiB.
+    pub request_head_bytes_max: usize,
     /// From accept to the end of the HTTP request, ms: a slow handshake holds a descriptor.
     pub handshake_ms_max: u64,
     /// From our close to the end of the socket, ms; afterwards it is reset.
@@ -80,6 +84,7 @@ impl Default for GatewayOptions {
             outbox_facts_bytes_max: 1024 * 1024,
             outbox_answers_bytes_max: 16 * 1024 * 1024,
             outbox_facts_age_ms_max: 10_000,
+            request_head_bytes_max: REQUEST_BYTES_MAX,
             handshake_ms_max: 5_000,
             close_ms_max: 1_000,
             heartbeat_s: 30,

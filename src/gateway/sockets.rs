@@ -149,6 +149,7 @@ impl Gateway {
                 Inbound::Upgraded(upgrade) => self.upgrade(slot, &upgrade),
                 Inbound::Refused(refusal) => {
                     self.counters.refused_request += 1;
+                    self.counters.refused_head += u64::from(refusal.status == 431);
                     self.refuse(slot, &refusal);
                 }
                 Inbound::PeerClosed => self.on_peer_close(slot),

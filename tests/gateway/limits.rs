@@ -42,6 +42,28 @@ fn one_address_gets_its_share_of_connections_and_no_more() {
 }
 
 #[test]
+fn a_longer_request_head_than_allowed_is_refused() {
+    let mut world = World::new(1, GatewayOptions { request_head_bytes_max: 600, ..options() });
+    for (padding, status) in [(300, "101"), (600, "431"), (100_000, "431")] {
+        let pad = format!("X-Pad: {}\r\n\r\n", "x".repeat(padding));
+        let mut end = world.raw();
+        end.write_all(upgrade("/v1/stream").replace("\r\n\r\n", &format!("\r\n{pad}")).as_bytes()).unwrap();
+        world.settle();
+        let text = String::from_utf8_lossy(&drain(&mut end).0).into_owned();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{padding}: {text}");
+    }
+    // One that never ends is not waited for.
+    let mut end = world.raw();
+    end.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    for _ in 0..100 {
+        end.write_all(b"X-More: of them\r\n").unwrap();
+        world.settle();
+    }
+    assert!(drain(&mut end).0.starts_with(b"HTTP/1.1 431 "));
+    assert_eq!((world.counter("refused_head"), world.counter("refused_request")), (3, 3));
+}
+
+#[test]
 fn addresses_of_one_ipv6_network_count_as_one() {
     let mut world = World::new(1, GatewayOptions { connections_per_ip_max: 1, ..options() });
     let _first = from(&mut world, "2001:db8::1");
@@ -109,9 +131,9 @@ fn more_pings_and_pongs_than_allowed_close() {
             assert!(told(&mut world, &mut client, &frame(opcode, b"x").repeat(20)).is_empty());
             world.pass(SECOND);
         }
-        assert_eq!(told(&mut world, &mut client, &frame(opcode, b"x").repeat(21)), ["close 1008"]);
         // What comes after it is not looked at any more, not even to see that it is wrong.
-        assert!(told(&mut world, &mut client, &frame(0xf1, b"x").repeat(10_000)).is_empty());
+        let flood = [frame(opcode, b"x").repeat(21), frame(0xf1, b"x").repeat(10_000)].concat();
+        assert_eq!(told(&mut world, &mut client, &flood), ["close 1008"]);
         assert_eq!((world.counter("control_floods"), world.counter("protocol_closed")), (1, 0));
         world.pass(SECOND);
         assert_eq!(world.counter("connections"), 0);
@@ -141,12 +163,12 @@ fn a_standstill_of_our_own_is_not_the_slowness_of_clients() {
     world.answer(0, topic, request, 0, &[]);
     client.all();
     client.socket.get_ref().set_receive_capacity(10);
-    world.emit(0, &[trade(topic, 1)]);
+    world.emit(0, &[trade(topic, 1), trade(topic, 2)]);
     // It takes the rest while we do not look.
     client.socket.get_ref().set_receive_capacity(ROOM);
     world.clock.advance(Nanos::from_secs(60));
     world.settle();
-    assert_eq!(words(&client.all()), ["trade@1"]);
+    assert_eq!(words(&client.all()), ["trade@1", "trade@2"]);
     assert_eq!(world.counter("slow_closed"), 0);
 }
 
