@@ -60,6 +60,12 @@ struct ServeArguments {
     /// Which stages share a core, over the file's cores.placement
     #[arg(long)]
     placement: Option<Placement>,
+    /// How many shards own the symbols, over the file's cores.shards
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    shards: Option<u16>,
+    /// How many gateways share the clients, over the file's cores.gateways
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    gateways: Option<u16>,
     /// Open the path /echo, which sends back every message of up to so many bytes, to a conformance suite
     #[arg(long, value_name = "BYTES", hide = true)]
     test_echo: Option<usize>,

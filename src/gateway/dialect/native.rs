@@ -220,6 +220,7 @@ fn reply_name(reply: &Reply<'_>) -> &'static str {
         Reply::Stats(_) => "stats",
         Reply::Error { .. } => "error",
         Reply::Slow { .. } => "slow",
+        Reply::Draining { .. } => "draining",
         Reply::History { .. } | Reply::Acknowledged { .. } => "",
     }
 }
@@ -260,6 +261,10 @@ fn reply_body(out: &mut Vec<u8>, reply: &Reply<'_>) {
             string(out, code);
             put(out, r#","message":"#);
             string(out, message);
+        }
+        Reply::Draining { deadline_s } => {
+            put(out, r#","deadline_s":"#);
+            write_u64(out, *deadline_s);
         }
         Reply::Slow { topic, conflated, queued_bytes, queue_age_ms, .. } => {
             put(out, r#","topic":"#);

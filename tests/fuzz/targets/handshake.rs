@@ -9,7 +9,7 @@ use super::engine::{World, pieces, status, upgrade};
 
 pub fn run(data: &[u8]) {
     let Some((&cut, bytes)) = data.split_first() else { return };
-    let expected = match read_upgrade(bytes) {
+    let expected = match read_upgrade(bytes, REQUEST_BYTES_MAX) {
         Ok(None) => None,
         Ok(Some(read)) => {
             assert!(read.consumed <= bytes.len().min(REQUEST_BYTES_MAX));
@@ -20,10 +20,13 @@ pub fn run(data: &[u8]) {
             assert!(response.contains(&accept.to_ascii_lowercase()), "{response}");
             // What is not yet the whole request is neither one nor a fault.
             for length in [0, read.consumed / 2, read.consumed - 1] {
-                assert!(matches!(read_upgrade(&bytes[..length]), Ok(None)), "at {length} bytes");
+                assert!(
+                    matches!(read_upgrade(&bytes[..length], REQUEST_BYTES_MAX), Ok(None)),
+                    "at {length} bytes"
+                );
             }
             assert_eq!(
-                read_upgrade(&bytes[..read.consumed]).ok().flatten().map(|r| r.consumed),
+                read_upgrade(&bytes[..read.consumed], REQUEST_BYTES_MAX).ok().flatten().map(|r| r.consumed),
                 Some(read.consumed)
             );
             Some(match read.path.as_str() {
