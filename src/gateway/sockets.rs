@@ -250,6 +250,8 @@ impl Gateway {
             None,
             &Reply::Welcome { connection: &name, epoch: &epoch, heartbeat_s, limits: &limits },
         );
+        // Not every dialect has a welcome.
+        self.list_dirty(slot);
     }
 
     // Writing.
