@@ -13,6 +13,7 @@ use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, Upgrade, read_upgrad
 
 use super::close::{self, CloseCode};
 use super::dialect::Delivery;
+use super::lengthy::Lengthy;
 use super::outbox::Outbox;
 
 /// How much one read takes from the kernel: larger than any sensible request, small beside 10,000 connections.
@@ -87,6 +88,8 @@ pub struct Connection {
     pub wanted: BTreeMap<Topic, Delivery>,
     /// When the gateway looks at its lanes next, if that is on the list of alarms.
     pub alarm: Option<UnixNanos>,
+    /// Its request that takes more than one turn.
+    pub lengthy: Option<Lengthy>,
     /// Its joins that are not yet complete, in the order they were asked for.
     pub joins: VecDeque<u32>,
     /// Its requests to shards that are not yet answered.
@@ -124,6 +127,7 @@ impl Connection {
             in_dirty: false,
             wanted: BTreeMap::new(),
             alarm: None,
+            lengthy: None,
             joins: VecDeque::new(),
             asks: VecDeque::new(),
             allowance: 0,

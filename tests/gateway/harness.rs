@@ -39,13 +39,18 @@ impl World {
     }
 
     pub fn with_rings(shards: usize, options: GatewayOptions, depth: usize) -> Self {
+        Self::with_symbols(shards, options, depth, 64)
+    }
+
+    /// Rings of interests so deep, and a table for so many symbols.
+    pub fn with_symbols(shards: usize, options: GatewayOptions, depth: usize, symbols: usize) -> Self {
         let clock = ManualClock::at(T0);
         let network = Network::default();
         let mut core = Core::inline(Clock::Manual(clock.clone()), network.clone());
         let silent = Bell::silent;
         let (events, receivers) = (0..shards).map(|_| ring(8192, silent(), silent())).unzip();
         let (senders, interests) = (0..shards).map(|_| ring(depth, silent(), silent())).unzip();
-        let symbols = SymbolTable::new(64);
+        let symbols = SymbolTable::new(symbols);
         let timeframes = Timeframes::parse("1s,1m").unwrap();
         let registrar = core.registrar().unwrap();
         let gateway = Gateway::new(

@@ -6,6 +6,7 @@
 
 mod harness;
 mod join;
+mod lengthy;
 mod pace;
 mod slow;
 mod sockets;
