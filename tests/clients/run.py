@@ -20,7 +20,7 @@ if sys.version_info < (3, 9):
     sys.exit(f"Python 3.9 or later is needed; this is {sys.version.split()[0]}")
 
 # In the order in which they are run: quick ones first.
-FILES = ["usage", "messages", "binary", "clocks", "endings", "demo", "frames", "handshakes", "floods", "joins"]
+FILES = ["usage", "messages", "binary", "lists", "clocks", "endings", "demo", "frames", "handshakes", "floods", "joins"]
 
 
 def keep(promise, binary):
