@@ -58,7 +58,7 @@ fn the_counter_counts() {
 
 const START: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 const STEP: Nanos = Nanos::from_millis(20);
-const CLIENTS: u16 = 8;
+const CLIENTS: u16 = 12;
 
 fn config() -> Config {
     let mut config = Config::from_environment(|_| None).expect("the defaults are good");
@@ -97,7 +97,7 @@ struct World {
     row: Vec<u8>,
     id: u64,
     buffer: Vec<u8>,
-    received: usize,
+    received: [usize; CLIENTS as usize],
 }
 
 impl World {
@@ -109,12 +109,21 @@ impl World {
         let engine = engine.expect("nothing here can be refused");
         let mut feed = network.connect(9_001, 1 << 20).expect("the source listens");
         feed.write_all(b"symbol,timestamp_ns,price,size,trade_id\n").expect("room");
-        let request = |n: u16| match n % 3 {
+        let request = |n: u16| match n % 6 {
             0 => {
                 r#"{"action":"subscribe","channel":"bars","symbols":["AAA","BBB","CCC"],"timeframes":["1s","5s","1m"],"id":"long enough for the frame","pad":0}"#
             }
             1 => {
                 r#"{"action":"subscribe","channel":"trades","symbols":["*"],"id":"long enough for the frame that is written by hand above, which wants 126","pad":0}"#
+            }
+            2 => {
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"batch_ms":100,"id":"long enough for the frame above, 126"}"#
+            }
+            3 => {
+                r#"{"action":"subscribe","channel":"trades","symbols":["*"],"format":"binary","batch_ms":1000,"id":"long enough for the frame above, which wants 126"}"#
+            }
+            4 => {
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","5s"],"throttle_ms":250,"format":"binary","id":"long enough, 126"}"#
             }
             _ => {
                 r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"forming":true,"id":"long enough for the frame above, 126"}"#
@@ -122,7 +131,7 @@ impl World {
         };
         let clients = (0..CLIENTS).map(|n| client(&network, request(n))).collect();
         let buffer = vec![0; 1 << 16];
-        Self { engine, clock, feed, clients, row: Vec::new(), id: 0, buffer, received: 0 }
+        Self { engine, clock, feed, clients, row: Vec::new(), id: 0, buffer, received: [0; CLIENTS as usize] }
     }
 
     /// Ticks in, turns until nothing moves, everything read. Returns the allocations of the turns.
@@ -139,10 +148,10 @@ impl World {
         }
         let core = &mut self.engine.cores[0];
         let allocations = counted(|| while core.turn() {});
-        for client in &mut self.clients {
+        for (client, received) in self.clients.iter_mut().zip(&mut self.received) {
             while let Ok(n) = client.read(&mut self.buffer) {
                 assert!(n > 0, "the engine closed a connection");
-                self.received += n;
+                *received += n;
             }
         }
         allocations
@@ -160,6 +169,8 @@ fn no_turn_allocates_once_warm() {
     let before = world.received;
     let steps = 3_000;
     let allocations: usize = (0..steps).map(|_| world.step()).sum();
-    assert!(world.received > before + steps * 1_000, "clients were served meanwhile");
+    let served = |(after, before): (&usize, &usize)| after - before;
+    let each: Vec<usize> = world.received.iter().zip(&before).map(served).collect();
+    assert!(each.iter().all(|&bytes| bytes > steps * 20), "clients were served meanwhile: {each:?}");
     assert_eq!(allocations, 0, "allocations in {steps} steps");
 }

@@ -13,7 +13,8 @@ use crate::runtime::Stream;
 use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, Upgrade, read_upgrade};
 
 use super::close::{self, CloseCode};
-use super::dialect::Delivery;
+use super::dialect::{Delivery, Parsed};
+use super::lengthy::Lengthy;
 use super::outbox::Outbox;
 use super::rates::Rates;
 
@@ -97,6 +98,10 @@ pub struct Connection {
     pub wanted: BTreeMap<Topic, Delivery>,
     /// When the gateway looks at its lanes next, if that is on the list of alarms.
     pub alarm: Option<UnixNanos>,
+    /// Its request that takes more than one turn.
+    pub lengthy: Option<Lengthy>,
+    /// What else the same message asks for.
+    pub requests: VecDeque<Parsed>,
     /// Its joins that are not yet complete, in the order they were asked for.
     pub joins: VecDeque<u32>,
     /// Its requests to shards that are not yet answered.
@@ -137,6 +142,8 @@ impl Connection {
             in_dirty: false,
             wanted: BTreeMap::new(),
             alarm: None,
+            lengthy: None,
+            requests: VecDeque::new(),
             joins: VecDeque::new(),
             asks: VecDeque::new(),
             rates: Rates::new(now),

@@ -89,12 +89,10 @@ impl<'a> Record<'a> {
     fn bar(&self, out: &mut String, state: &str) {
         let bytes = self.bytes;
         let label = match self.u32(44) {
-            1 => "1s",
-            5 => "5s",
-            60 => "1m",
-            3_600 => "1h",
-            86_400 => "1d",
-            other => panic!("a timeframe of {other} s"),
+            86_400 => "1d".to_owned(),
+            s if s % 3_600 == 0 => format!("{}h", s / 3_600),
+            s if s % 60 == 0 => format!("{}m", s / 60),
+            s => format!("{s}s"),
         };
         let [start, end] = [80, 88].map(|at| self.i64(at).div_euclid(1_000));
         let [open, high, low, close] = [96, 104, 112, 120].map(|at| price(self.i64(at)));

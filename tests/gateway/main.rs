@@ -10,6 +10,7 @@ mod drains;
 mod echo;
 mod harness;
 mod join;
+mod lengthy;
 mod limits;
 mod pace;
 mod slow;
