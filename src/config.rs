@@ -36,7 +36,9 @@ pub struct Layout {
     pub placement: Placement,
     /// How many shards own the symbols.
     pub shards: usize,
-    /// Processors to pin to, in the order ingest, shards, gateway; empty: 0, 1, 2 …
+    /// How many gateways share the clients.
+    pub gateways: usize,
+    /// Processors to pin to, in the order ingest, shards, gateways; empty: 0, 1, 2 …
     pub processors: Vec<usize>,
     /// Pin cores to processors at all.
     pub pin: bool,
@@ -64,7 +66,7 @@ pub enum Placement {
     Auto,
     /// A core for each stage.
     Dedicated,
-    /// Two cores: ingest and shards, and the gateway; or, where bars go to a file, ingest, and all that follows.
+    /// Two cores: ingest and shards, and the gateways; or, where bars go to a file, ingest, and all that follows.
     Shared,
     /// Everything on one core.
     Single,
@@ -75,6 +77,8 @@ impl Default for Layout {
         Self {
             placement: Placement::Auto,
             shards: 1,
+            // One serves thousands of clients; a second needs a processor of its own.
+            gateways: 1,
             processors: Vec::new(),
             pin: true,
             spin: Nanos::from_micros(50),
@@ -156,15 +160,20 @@ struct BarsSection {
 struct GatewaySection {
     listen: Option<SocketAddr>,
     connections_max: Option<usize>,
+    connections_per_ip_max: Option<usize>,
     subscriptions_max: Option<usize>,
     message_bytes_max: Option<usize>,
     outbox_facts_bytes_max: Option<usize>,
     outbox_facts_age_ms_max: Option<u64>,
+    request_head_bytes_max: Option<usize>,
     handshake_ms_max: Option<u64>,
     close_ms_max: Option<u64>,
     heartbeat_s: Option<u64>,
     send_buffer_bytes: Option<usize>,
     requests_per_s_max: Option<u32>,
+    request_bytes_per_s_max: Option<usize>,
+    control_frames_per_s_max: Option<u32>,
+    drain_s: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -172,6 +181,7 @@ struct GatewaySection {
 struct CoresSection {
     placement: Option<Placement>,
     shards: Option<usize>,
+    gateways: Option<usize>,
     processors: Option<Vec<usize>>,
     pin: Option<bool>,
     idle: Option<String>,
@@ -238,6 +248,16 @@ const VARIABLES: &[Variable] = &[
         set: |file, text| number(text).map(|value| file.gateway.connections_max = value),
     },
     Variable {
+        names: &["TICKWIRE_CONNECTIONS_PER_IP_MAX"],
+        key: "gateway.connections_per_ip_max",
+        set: |file, text| number(text).map(|value| file.gateway.connections_per_ip_max = value),
+    },
+    Variable {
+        names: &["TICKWIRE_DRAIN_S"],
+        key: "gateway.drain_s",
+        set: |file, text| number(text).map(|value| file.gateway.drain_s = value),
+    },
+    Variable {
         names: &["TICKWIRE_SYMBOLS_MAX"],
         key: "symbols_max",
         set: |file, text| number(text).map(|value| file.symbols_max = value),
@@ -246,6 +266,11 @@ const VARIABLES: &[Variable] = &[
         names: &["TICKWIRE_SHARDS"],
         key: "cores.shards",
         set: |file, text| number(text).map(|value| file.cores.shards = value),
+    },
+    Variable {
+        names: &["TICKWIRE_GATEWAYS"],
+        key: "cores.gateways",
+        set: |file, text| number(text).map(|value| file.cores.gateways = value),
     },
     Variable {
         names: &["TICKWIRE_HISTORY_MIB_MAX"],
@@ -339,8 +364,11 @@ impl Config {
         );
         let _ = writeln!(
             out,
-            "gateway   ws://{}/v1/stream, at most {} connections",
-            self.gateway.listen, self.gateway.connections_max
+            "gateway   ws://{}/v1/stream, at most {} connections, {} from one address; clients seen off for {} s",
+            self.gateway.listen,
+            self.gateway.connections_max,
+            self.gateway.connections_per_ip_max,
+            self.gateway.drain_s
         );
         for source in &self.sources {
             let _ = writeln!(
@@ -450,12 +478,21 @@ impl GatewaySection {
     fn check(&self) -> Result<GatewayOptions, ConfigError> {
         let default = GatewayOptions::default();
         let range = |key, value, default, least| range(key, value, default, least, 1 << 30);
+        let connections_max =
+            range("gateway.connections_max", self.connections_max, default.connections_max, 1)?;
+        let message_bytes_max =
+            range("gateway.message_bytes_max", self.message_bytes_max, default.message_bytes_max, 125)?;
+        let drain_s = self.drain_s.unwrap_or(default.drain_s);
+        if drain_s > 3_600 {
+            return Err(wrong("gateway.drain_s", format!("{drain_s} s is more than an hour")));
+        }
         Ok(GatewayOptions {
             listen: self.listen.unwrap_or(default.listen),
-            connections_max: range(
-                "gateway.connections_max",
-                self.connections_max,
-                default.connections_max,
+            connections_max,
+            connections_per_ip_max: range(
+                "gateway.connections_per_ip_max",
+                self.connections_per_ip_max,
+                connections_max,
                 1,
             )?,
             subscriptions_max: range(
@@ -464,12 +501,7 @@ impl GatewaySection {
                 default.subscriptions_max,
                 1,
             )?,
-            message_bytes_max: range(
-                "gateway.message_bytes_max",
-                self.message_bytes_max,
-                default.message_bytes_max,
-                125,
-            )?,
+            message_bytes_max,
             outbox_facts_bytes_max: range(
                 "gateway.outbox_facts_bytes_max",
                 self.outbox_facts_bytes_max,
@@ -480,6 +512,12 @@ impl GatewaySection {
                 .outbox_facts_age_ms_max
                 .unwrap_or(default.outbox_facts_age_ms_max)
                 .max(1),
+            request_head_bytes_max: range(
+                "gateway.request_head_bytes_max",
+                self.request_head_bytes_max,
+                default.request_head_bytes_max,
+                512,
+            )?,
             handshake_ms_max: self.handshake_ms_max.unwrap_or(default.handshake_ms_max).max(1),
             close_ms_max: self.close_ms_max.unwrap_or(default.close_ms_max).max(1),
             heartbeat_s: self.heartbeat_s.unwrap_or(default.heartbeat_s).max(1),
@@ -490,6 +528,19 @@ impl GatewaySection {
                 4_096,
             )?,
             requests_per_s_max: self.requests_per_s_max.unwrap_or(default.requests_per_s_max).max(1),
+            // A message of full length must fit, with the header of its frame.
+            request_bytes_per_s_max: range(
+                "gateway.request_bytes_per_s_max",
+                self.request_bytes_per_s_max,
+                default.request_bytes_per_s_max.max(message_bytes_max + 1_024),
+                message_bytes_max + 1_024,
+            )?,
+            // Fewer, and the pong to our own ping could be too many.
+            control_frames_per_s_max: self
+                .control_frames_per_s_max
+                .unwrap_or(default.control_frames_per_s_max)
+                .max(2),
+            drain_s,
             ..default
         })
     }
@@ -512,6 +563,7 @@ fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, Co
     Ok(Layout {
         placement: cores.placement.unwrap_or(default.placement),
         shards: range("cores.shards", cores.shards, default.shards, 1, 256)?,
+        gateways: range("cores.gateways", cores.gateways, default.gateways, 1, 64)?,
         processors: cores.processors.clone().unwrap_or_default(),
         pin: cores.pin.unwrap_or(default.pin),
         spin: Nanos::from_micros(spin_us),

@@ -3,9 +3,11 @@
 //! | ring | carries | depth | when full |
 //! |---|---|---|---|
 //! | ingest → shard *j* | `Tick`, 64 bytes | `rings.ticks_depth` | its sources are not read: TCP pushes back, files wait; quotes of live sources conflate |
-//! | shard *j* → gateway | `Event`, 128 bytes | `rings.events_depth` | states stay in the shard and merge; facts wait beside it, and after `rings.facts_deadline_ms` the ring is declared broken and resynchronised from the shard's history |
+//! | shard *j* → gateway *k* | `Event`, 128 bytes | `rings.events_depth` | states stay in the shard and merge; facts wait beside it, and after `rings.facts_deadline_ms` the ring is declared broken and resynchronised from the shard's history |
 //! | shard *j* → collector | `Event` | `rings.events_depth` | the shard waits, always |
-//! | gateway → shard *j* | `Interest` | `rings.interests_depth` | kept and retried next turn |
+//! | gateway *k* → shard *j* | `Interest` | `rings.interests_depth` | kept and retried next turn |
+//! | dealer → gateway *k* | accepted sockets | 256 | another gateway gets the next; if all are full the dealer accepts no more |
+//! | gateway *k* → dealer | ends of connections | 256 | kept and retried next turn |
 //! | any stage → main | `Report` | 256 | that period is skipped |
 
 use std::io;
@@ -17,12 +19,13 @@ use crossbeam_channel::Sender as ChannelSender;
 use crate::collect::{Collected, Collector};
 use crate::config::{Config, Layout, Placement};
 use crate::feed::{Progress, SourceError};
-use crate::gateway::Gateway;
+use crate::gateway::dealer::{Dealer, SOCKETS_DEPTH, way};
+use crate::gateway::{Gateway, GatewayOptions};
 use crate::ingest::{Ingest, IngestOptions, Pace, Troubles};
 use crate::model::{Event, Interest, Nanos, SymbolTable, Tick};
 use crate::runtime::core::{Core, CoreOptions, Stop};
 use crate::runtime::transport::Network;
-use crate::runtime::{Bell, Clock, Receiver, Report, Sender, Stage, ring};
+use crate::runtime::{Bell, Clock, Receiver, Report, Sender, Stream, ring};
 use crate::shard::{Link, Patience, Shard, ShardOptions};
 
 /// Reports that may wait for whoever prints them.
@@ -38,7 +41,18 @@ pub enum Outlet {
     Collect(ChannelSender<Collected>),
 }
 
-/// Which stages run on which core. Stages are numbered: 0 ingest, then the shards, then the outlet.
+impl Outlet {
+    /// How many stages it is.
+    const fn count(&self, layout: &Layout) -> usize {
+        match self {
+            Self::Gateway => layout.gateways,
+            Self::Collect(_) => 1,
+        }
+    }
+}
+
+/// Which stages run on which core. Stages are numbered: 0 ingest, then the shards, then the gateways or the collector. The dealer
+/// has no number: it is on the first gateway's core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The stages of each core.
@@ -47,6 +61,8 @@ pub struct Plan {
     pub processors: Vec<Option<usize>>,
     /// What could not be had as asked for.
     pub notes: Vec<String>,
+    /// How many of the stages are shards.
+    pub shards: usize,
 }
 
 impl Plan {
@@ -54,7 +70,8 @@ impl Plan {
     ///
     /// With `collects` a file takes the gateway's place, and parsing has a core for itself.
     pub fn new(layout: &Layout, collects: bool, available: &[usize]) -> Self {
-        let stages = layout.shards + 2;
+        let outlets = if collects { 1 } else { layout.gateways };
+        let stages = 1 + layout.shards + outlets;
         let has = available.len();
         let mut notes = Vec::new();
         let wanted = match layout.placement {
@@ -76,9 +93,14 @@ impl Plan {
         let cores: Vec<Vec<usize>> = match wanted {
             Placement::Dedicated => (0..stages).map(|stage| vec![stage]).collect(),
             Placement::Shared if collects => vec![vec![0], (1..stages).collect()],
-            Placement::Shared => vec![(0..stages - 1).collect(), vec![stages - 1]],
+            Placement::Shared => vec![(0..stages - outlets).collect(), (stages - outlets..stages).collect()],
             Placement::Single | Placement::Auto => vec![(0..stages).collect()],
         };
+        if outlets > 1 && cores.len() < stages {
+            notes.push(format!(
+                "{outlets} gateways share a core: more than one is of use only where each has its own (placement = \"dedicated\")"
+            ));
+        }
         let chosen = if layout.processors.is_empty() { available } else { &layout.processors };
         let strangers: Vec<_> = chosen.iter().filter(|id| !available.contains(id)).collect();
         if !strangers.is_empty() {
@@ -89,44 +111,40 @@ impl Plan {
         // Two spinning cores on one processor would only take turns: where processors are short nothing is pinned.
         let pin = layout.pin && strangers.is_empty() && cores.len() <= chosen.len();
         let processors = (0..cores.len()).map(|at| chosen.get(at).copied().filter(|_| pin)).collect();
-        Self { cores, processors, notes }
+        Self { cores, processors, notes, shards: layout.shards }
     }
 
     /// Cores, and rings with what they cost and what happens when they are full.
     pub fn explain(&self, layout: &Layout) -> String {
         let mut out = String::new();
         for (stages, processor) in self.cores.iter().zip(&self.processors) {
-            let names: Vec<_> = stages.iter().map(|&stage| self.stage_name(stage)).collect();
+            let name = |stage: &usize| match self.stage_name(*stage) {
+                first if first == "gateway-0" => format!("dealer, {first}"),
+                other => other,
+            };
+            let names: Vec<_> = stages.iter().map(name).collect();
             let place = processor.map_or_else(|| "not pinned".to_owned(), |id| format!("processor {id}"));
             out += &format!("core      {}: {place}\n", names.join(", "));
         }
+        let mut ring = |name: String, depth: usize, bytes: usize, full: &str| {
+            let kib = depth * bytes / 1024;
+            out += &format!("ring      {name}: {depth} slots, {kib} KiB; when full: {full}\n");
+        };
         for shard in 0..layout.shards {
-            let rings = [
-                (
-                    format!("ingest-0 -> shard-{shard}"),
-                    layout.ticks_depth,
-                    size_of::<Tick>(),
-                    "its sources are not read",
-                ),
-                (
-                    format!("shard-{shard} -> gateway-0"),
-                    layout.events_depth,
-                    size_of::<Event>(),
-                    "states merge, facts wait, then resynchronise",
-                ),
-                (
-                    format!("gateway-0 -> shard-{shard}"),
-                    layout.interests_depth,
-                    size_of::<Interest>(),
-                    "kept and retried",
-                ),
-            ];
-            for (name, depth, bytes, full) in rings {
-                out += &format!(
-                    "ring      {name}: {depth} slots, {} KiB; when full: {full}\n",
-                    depth * bytes / 1024
-                );
+            let full = "its sources are not read";
+            ring(format!("ingest-0 -> shard-{shard}"), layout.ticks_depth, size_of::<Tick>(), full);
+            for gateway in 0..layout.gateways {
+                let full = "states merge, facts wait, then resynchronise";
+                let name = format!("shard-{shard} -> gateway-{gateway}");
+                ring(name, layout.events_depth, size_of::<Event>(), full);
+                let name = format!("gateway-{gateway} -> shard-{shard}");
+                ring(name, layout.interests_depth, size_of::<Interest>(), "kept and retried");
             }
+        }
+        for gateway in 0..layout.gateways {
+            let bytes = size_of::<Stream>();
+            let full = "another gateway gets the next";
+            ring(format!("dealer -> gateway-{gateway}"), SOCKETS_DEPTH, bytes, full);
         }
         for note in &self.notes {
             out += &format!("note      {note}\n");
@@ -136,11 +154,10 @@ impl Plan {
 
     /// The name of a stage by its number.
     pub fn stage_name(&self, stage: usize) -> String {
-        let stages = self.cores.iter().map(Vec::len).sum::<usize>();
         match stage {
             0 => "ingest-0".to_owned(),
-            last if last + 1 == stages => "gateway-0".to_owned(),
-            shard => format!("shard-{}", shard - 1),
+            shard if shard <= self.shards => format!("shard-{}", shard - 1),
+            outlet => format!("gateway-{}", outlet - self.shards - 1),
         }
     }
 }
@@ -228,8 +245,9 @@ impl Engine {
         clock: &dyn Fn() -> Clock,
         network: Network,
     ) -> Result<Self, WireError> {
-        let stages = (0..config.layout.shards + 2).collect();
-        let plan = Plan { cores: vec![stages], processors: vec![None], notes: Vec::new() };
+        let shards = config.layout.shards;
+        let stages = (0..1 + shards + outlet.count(&config.layout)).collect();
+        let plan = Plan { cores: vec![stages], processors: vec![None], notes: Vec::new(), shards };
         wire(config, plan, vec![Core::inline(clock(), network)], outlet, pace, epoch, clock, true)
     }
 
@@ -246,6 +264,13 @@ impl Engine {
         };
         cores.into_iter().map(start).collect()
     }
+}
+
+/// The rings between all shards and one gateway, or the collector, in the order of the shards.
+#[derive(Default)]
+struct OutletEnds {
+    events: Vec<Receiver<Event>>,
+    interests: Vec<Sender<Interest>>,
 }
 
 /// Joins all stages by the table above.
@@ -266,11 +291,11 @@ fn wire(
     let shards = layout.shards;
     let core_of = |stage: usize| plan.cores.iter().position(|stages| stages.contains(&stage)).unwrap_or(0);
     let bell_of = |stage: usize| cores[core_of(stage)].bell();
-    let (ingest_bell, outlet_bell) = (bell_of(0), bell_of(shards + 1));
+    let ingest_bell = bell_of(0);
+    let outlets = outlet.count(&layout);
 
     let mut tick_senders: Vec<Sender<Tick>> = Vec::with_capacity(shards);
-    let mut event_receivers: Vec<Receiver<Event>> = Vec::with_capacity(shards);
-    let mut interest_senders: Vec<Sender<Interest>> = Vec::with_capacity(shards);
+    let mut outlet_ends: Vec<OutletEnds> = (0..outlets).map(|_| OutletEnds::default()).collect();
     let patience = Patience {
         facts_max: matches!(outlet, Outlet::Gateway).then_some(layout.facts_waiting_max),
         deadline: layout.facts_deadline,
@@ -280,24 +305,28 @@ fn wire(
     for shard in 0..shards {
         let bell = bell_of(1 + shard);
         let (tick_tx, tick_rx) = ring(layout.ticks_depth, ingest_bell.clone(), bell.clone());
-        let (event_tx, event_rx) = ring(layout.events_depth, bell.clone(), outlet_bell.clone());
-        let (interest_tx, interest_rx) = ring(layout.interests_depth, outlet_bell.clone(), bell);
         tick_senders.push(tick_tx);
-        event_receivers.push(event_rx);
-        interest_senders.push(interest_tx);
+        let links = outlet_ends.iter_mut().enumerate().map(|(k, ends)| {
+            let outlet_bell = bell_of(1 + shards + k);
+            let (event_tx, event_rx) = ring(layout.events_depth, bell.clone(), outlet_bell.clone());
+            let (interest_tx, interest_rx) = ring(layout.interests_depth, outlet_bell, bell.clone());
+            ends.events.push(event_rx);
+            ends.interests.push(interest_tx);
+            Link::new(event_tx, interest_rx, patience)
+        });
+        let links = links.collect();
         let options = ShardOptions {
             name: plan.stage_name(1 + shard),
             candles: candles.clone(),
             feed_offset_max: config.feed_offset_max,
         };
-        let link = Link::new(event_tx, interest_rx, patience);
         let mut ticks = vec![tick_rx];
         if has_inlets {
             let (inlet, side) = ring(INLET_DEPTH, Bell::silent(), Bell::silent());
             inlets.push(inlet);
             ticks.push(side);
         }
-        shard_stages.push(Shard::new(options, ticks, vec![link]));
+        shard_stages.push(Shard::new(options, ticks, links));
     }
 
     let symbols = SymbolTable::new(config.symbols_max);
@@ -318,31 +347,41 @@ fn wire(
     for (shard, stage) in shard_stages.into_iter().enumerate() {
         cores[core_of(1 + shard)].add(Box::new(stage));
     }
-    let at = core_of(shards + 1);
     let mut gateway_addr = None;
-    let outlet: Box<dyn Stage> = match outlet {
+    match outlet {
         Outlet::Collect(done) => {
-            let (symbols, timeframes) = (symbols.clone(), candles.timeframes);
-            Box::new(Collector::new(symbols, timeframes, event_receivers, interest_senders, done))
+            let OutletEnds { events, interests } = outlet_ends.pop().unwrap_or_default();
+            let collector = Collector::new(symbols.clone(), candles.timeframes, events, interests, done);
+            cores[core_of(shards + 1)].add(Box::new(collector));
         }
         Outlet::Gateway => {
-            let addr = gateway.listen;
-            let (registrar, timeframes) = (cores[at].registrar()?, candles.timeframes);
-            let made = Gateway::new(
-                gateway,
-                registrar,
-                symbols.clone(),
-                timeframes,
-                epoch,
-                event_receivers,
-                interest_senders,
-            );
-            let gateway = made.map_err(|error| WireError::Listen { addr, error })?;
-            gateway_addr = gateway.local_addr().ok();
-            Box::new(gateway)
+            let dealer_at = core_of(shards + 1);
+            let dealer_bell = cores[dealer_at].bell();
+            let doors = (0..outlets).map(|k| way(&dealer_bell, &cores[core_of(1 + shards + k)].bell()));
+            let (ways, entrances): (Vec<_>, Vec<_>) = doors.unzip();
+            let registrar = cores[dealer_at].registrar()?;
+            let dealer = Dealer::new(&gateway, &registrar, ways)
+                .map_err(|error| WireError::Listen { addr: gateway.listen, error })?;
+            gateway_addr = dealer.local_addr().ok();
+            cores[dealer_at].add(Box::new(dealer));
+            for (k, (OutletEnds { events, interests }, entrance)) in
+                outlet_ends.into_iter().zip(entrances).enumerate()
+            {
+                let at = core_of(1 + shards + k);
+                let stage = Gateway::new(
+                    GatewayOptions { number: k, ..gateway.clone() },
+                    cores[at].registrar()?,
+                    entrance,
+                    symbols.clone(),
+                    candles.timeframes.clone(),
+                    epoch.clone(),
+                    events,
+                    interests,
+                )?;
+                cores[at].add(Box::new(stage));
+            }
         }
-    };
-    cores[at].add(outlet);
+    }
     let (report_tx, reports) = crossbeam_channel::bounded(REPORTS_DEPTH);
     cores.iter_mut().for_each(|core| core.report_to(report_tx.clone()));
     Ok(Engine { cores, plan, symbols, reports, gateway_addr, source_addrs, progress, troubles, inlets })

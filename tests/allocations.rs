@@ -69,6 +69,7 @@ fn config() -> Config {
     config.candles.seal_after = Nanos::from_secs(20);
     let addr = SocketAddr::from(([127, 0, 0, 1], 9_001));
     config.sources = vec![SourceOptions::new("lines", Origin::Tcp(addr), feed::find("csv").expect("a row"))];
+    config.layout.gateways = 2;
     config.gateway.listen = SocketAddr::from(([127, 0, 0, 1], 8_080));
     // These clients never answer a ping.
     config.gateway.heartbeat_s = 86_400;

@@ -1,16 +1,21 @@
 //! One wiring, many layouts: a core for each stage, two cores, one, or the test's own thread give the same bars.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails with the line it failed on")]
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use tickwire::collect::Collected;
 use tickwire::config::{Config, Layout, Placement};
 use tickwire::feed::{self, Origin, SourceOptions};
-use tickwire::model::{SymbolTable, Timeframes, UnixNanos};
+use tickwire::model::{Nanos, SymbolTable, Timeframes, UnixNanos};
 use tickwire::runtime::Clock;
 use tickwire::runtime::clock::ManualClock;
 use tickwire::runtime::core::Stop;
 use tickwire::runtime::transport::Network;
-use tickwire::shard::CandleOptions;
+use tickwire::shard::{BarClock, CandleOptions};
 use tickwire::topology::{Engine, Outlet, Plan};
+use tungstenite::Message;
 
 const NOW: UnixNanos = UnixNanos(1_795_000_000_000_000_000);
 
@@ -90,6 +95,101 @@ fn without_a_wish_the_layout_follows_the_machine() {
     assert_eq!(cores(&[0]), [vec![0, 1, 2]]);
     assert_eq!(cores(&[0, 1]), [vec![0, 1], vec![2]]);
     assert_eq!(cores(&[0, 1, 2, 3]), [vec![0], vec![1], vec![2]]);
+}
+
+#[test]
+fn each_of_several_gateways_has_a_core_where_there_are_processors_enough() {
+    let layout = Layout { shards: 2, gateways: 3, ..Layout::default() };
+    let plan = Plan::new(&layout, false, &[0, 1, 2, 3, 4, 5]);
+    assert_eq!(plan.cores.len(), 6);
+    assert_eq!(plan.processors, [0, 1, 2, 3, 4, 5].map(Some));
+    let names: Vec<String> = (0..6).map(|stage| plan.stage_name(stage)).collect();
+    assert_eq!(names, ["ingest-0", "shard-0", "shard-1", "gateway-0", "gateway-1", "gateway-2"]);
+    let text = plan.explain(&layout);
+    for line in [
+        "core      dealer, gateway-0: processor 3\n",
+        "core      gateway-2: processor 5\n",
+        "shard-1 -> gateway-2:",
+        "gateway-2 -> shard-1:",
+        "dealer -> gateway-2:",
+    ] {
+        assert!(text.contains(line), "no {line:?} in:\n{text}");
+    }
+    // Bars to a file need no gateway.
+    assert_eq!(Plan::new(&layout, true, &[0, 1, 2, 3, 4, 5]).cores.len(), 4);
+}
+
+#[test]
+fn gateways_that_share_a_core_are_pointed_out() {
+    let layout = Layout { gateways: 2, ..Layout::default() };
+    let plan = Plan::new(&layout, false, &[0, 1]);
+    assert_eq!(plan.cores, [vec![0, 1], vec![2, 3]]);
+    assert!(plan.notes[0].contains("2 gateways share a core"), "{:?}", plan.notes);
+}
+
+/// A client over TCP: which gateway has it, and the bars it was sent up to the given number.
+fn follow(addr: SocketAddr, bars: usize) -> impl FnOnce() -> (String, Vec<String>) {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (mut socket, _) = tungstenite::client(format!("ws://{addr}/v1/stream"), stream).unwrap();
+    let mut next = move |send: Option<&str>| -> serde_json::Value {
+        if let Some(text) = send {
+            socket.send(Message::text(text)).unwrap();
+        }
+        loop {
+            if let Message::Text(text) = socket.read().unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    };
+    let name = next(None)["connection"].as_str().unwrap().to_owned();
+    let request =
+        r#"{"action":"subscribe","channel":"bars","symbols":["A","B"],"timeframes":["1s"],"forming":false}"#;
+    assert_eq!(next(Some(request))["type"], "subscribed");
+    move || {
+        let bar = |message: serde_json::Value| format!("{} {}", message["sequence"], message["data"]);
+        (name, (0..bars).map(|_| bar(next(None))).collect())
+    }
+}
+
+#[test]
+fn every_gateway_tells_its_clients_the_same() {
+    const SECONDS: i64 = 50;
+    let csv = feed::find("csv").unwrap();
+    for (placement, gateways) in [(Placement::Dedicated, 3), (Placement::Shared, 2), (Placement::Single, 3)] {
+        let mut config = config(placement, 2, 1_024);
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.sources = vec![SourceOptions::new("lines", Origin::Tcp(anywhere), csv)];
+        let live = CandleOptions::live(Timeframes::parse("1s").unwrap());
+        config.candles = CandleOptions { clock: BarClock::Event, grace: Nanos::ZERO, ..live };
+        config.gateway.listen = anywhere;
+        config.layout.gateways = gateways;
+        let engine = Engine::new(config, Outlet::Gateway, None, "e".to_owned()).unwrap();
+        let stop = Stop::default();
+        let threads = Engine::start(engine.cores, &stop).unwrap();
+        let addr = engine.gateway_addr.unwrap();
+        let bars = 2 * (SECONDS as usize - 1);
+        let clients: Vec<_> = (0..gateways * 2).map(|_| follow(addr, bars)).collect();
+        let mut source = TcpStream::connect(engine.source_addrs[0].unwrap()).unwrap();
+        let mut text = "symbol,timestamp_ms,price,size\n".to_owned();
+        for second in 0..SECONDS {
+            for symbol in ["A", "B"] {
+                let at = 1_700_000_000_000 + second * 1_000;
+                text += &format!("{symbol},{at},{},{}\n", 100 + second, 1 + second);
+            }
+        }
+        source.write_all(text.as_bytes()).unwrap();
+        let mut told: Vec<_> = clients.into_iter().map(|client| client()).collect();
+        told.iter_mut().for_each(|(_, bars)| bars.sort());
+        for number in 0..gateways {
+            let own = told.iter().filter(|(name, _)| name.starts_with(&format!("gateway-{number}-"))).count();
+            assert_eq!(own, 2, "{placement:?}: clients of gateway {number}");
+        }
+        assert!(told.iter().all(|(_, bars)| *bars == told[0].1), "{placement:?}");
+        stop.request();
+        drop(source);
+        threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+    }
 }
 
 #[test]

@@ -60,6 +60,12 @@ struct ServeArguments {
     /// Which stages share a core, over the file's cores.placement
     #[arg(long)]
     placement: Option<Placement>,
+    /// How many shards own the symbols, over the file's cores.shards
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    shards: Option<u16>,
+    /// How many gateways share the clients, over the file's cores.gateways
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    gateways: Option<u16>,
     /// Write every second's latencies to this file as an HdrHistogram interval log
     #[arg(long, value_name = "FILE")]
     latency_log: Option<PathBuf>,

@@ -41,6 +41,12 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     if let Some(placement) = arguments.placement {
         config.layout.placement = placement;
     }
+    if let Some(shards) = arguments.shards {
+        config.layout.shards = usize::from(shards);
+    }
+    if let Some(gateways) = arguments.gateways {
+        config.layout.gateways = usize::from(gateways);
+    }
     let sources = config.sources.clone();
     run(config, None, arguments.latency_log.as_deref(), |engine| {
         for note in &engine.plan.notes {
@@ -92,11 +98,14 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<(), Failure> {
 
 /// Raises `flag` on SIGINT and SIGTERM.
 pub(super) fn on_signal(flag: &Arc<AtomicBool>) -> Result<(), Failure> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(flag))
-            .map_err(|error| Failure::Run(format!("cannot catch signal {signal}: {error}")))?;
-    }
-    Ok(())
+    catch(signal_hook::consts::SIGINT, flag)?;
+    catch(signal_hook::consts::SIGTERM, flag)
+}
+
+fn catch(signal: i32, flag: &Arc<AtomicBool>) -> Result<(), Failure> {
+    signal_hook::flag::register(signal, Arc::clone(flag))
+        .map(drop)
+        .map_err(|error| Failure::Run(format!("cannot catch signal {signal}: {error}")))
 }
 
 /// The demo's files, unpacked for as long as it runs.
@@ -133,21 +142,63 @@ fn run(
     latency_log: Option<&Path>,
     greet: impl FnOnce(&Engine),
 ) -> Result<(), Failure> {
-    let signalled = Arc::new(AtomicBool::new(false));
-    on_signal(&signalled)?;
+    let signals = Signals::catch()?;
+    let ends = Ends { gateways: config.layout.gateways, drain: Duration::from_secs(config.gateway.drain_s) };
     let engine = Engine::new(config, Outlet::Gateway, pace, epoch())
         .map_err(|error| Failure::Run(error.to_string()))?;
     greet(&engine);
     match latency_log {
-        None => supervise(engine, &signalled, None),
-        Some(path) => with_interval_log(path, |log| supervise(engine, &signalled, Some(log)))
+        None => supervise(engine, &signals, ends, None),
+        Some(path) => with_interval_log(path, |log| supervise(engine, &signals, ends, Some(log)))
             .map_err(|error| Failure::Run(format!("cannot write {}: {error}", path.display())))?,
     }
 }
 
+/// What an operator asks for by a signal.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// SIGINT: the end, at once.
+    End,
+    /// SIGTERM: make room for the next engine; clients are seen off first.
+    Restart,
+}
+
+/// The signals not yet looked at.
+struct Signals {
+    end: Arc<AtomicBool>,
+    restart: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, Failure> {
+        let signals = Self { end: Arc::default(), restart: Arc::default() };
+        catch(signal_hook::consts::SIGINT, &signals.end)?;
+        catch(signal_hook::consts::SIGTERM, &signals.restart)?;
+        Ok(signals)
+    }
+
+    fn take(&self) -> Option<Asked> {
+        if self.end.swap(false, Ordering::Relaxed) {
+            Some(Asked::End)
+        } else {
+            self.restart.swap(false, Ordering::Relaxed).then_some(Asked::Restart)
+        }
+    }
+}
+
+/// What the end of an engine waits for.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// Gateways that have clients to see off.
+    gateways: usize,
+    /// How long that may take.
+    drain: Duration,
+}
+
 fn supervise(
     engine: Engine,
-    signalled: &AtomicBool,
+    signals: &Signals,
+    ends: Ends,
     mut log: Option<&mut IntervalLog<'_>>,
 ) -> Result<(), Failure> {
     let Engine { cores, reports, troubles, .. } = engine;
@@ -163,11 +214,26 @@ fn supervise(
             log.add(report);
         }
     };
+    let (mut gateways_done, mut drained_at) = (0, began);
     while !threads.iter().all(|thread| thread.is_finished()) {
         if let Ok(report) = reports.recv_timeout(LOOK_EVERY) {
+            gateways_done += usize::from(report.last && report.stage.starts_with("gateway-"));
             take(&report);
         }
-        if signalled.load(Ordering::Relaxed) && !stop.requested() {
+        match signals.take() {
+            None => {}
+            Some(_) if stop.draining() || stop.requested() => {
+                let message = "a second signal: ended at once, without a word to those clients still there";
+                return Err(Failure::Run(message.to_owned()));
+            }
+            Some(Asked::End) => stop.request(),
+            Some(Asked::Restart) => {
+                stop.drain();
+                drained_at = Instant::now() + ends.drain;
+            }
+        }
+        let drained = gateways_done >= ends.gateways || Instant::now() >= drained_at;
+        if stop.draining() && !stop.requested() && drained {
             stop.request();
         }
     }

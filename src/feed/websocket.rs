@@ -102,7 +102,7 @@ impl MessageConnection {
             Err(error) if error.kind() == ErrorKind::Interrupted => return After::More,
             Err(_) => return After::Ended,
         }
-        let refusal = match read_upgrade(head) {
+        let refusal = match read_upgrade(head, REQUEST_BYTES_MAX) {
             Ok(None) => return After::More,
             Ok(Some(upgrade)) if upgrade.path == INGEST_PATH => {
                 let tail = head.split_off(upgrade.consumed.min(head.len()));

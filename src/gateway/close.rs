@@ -6,9 +6,9 @@
 //! | 1001 | going away | the engine stops, or its input has ended |
 //! | 1002 | protocol error | an unmasked frame, a reserved bit, a wrong opcode or fragment order |
 //! | 1007 | not UTF-8 | a text message that is not UTF-8 |
-//! | 1008 | policy | more requests than `requests_per_s_max` allows |
+//! | 1008 | policy | more than `requests_per_s_max`, `request_bytes_per_s_max` or `control_frames_per_s_max` allow |
 //! | 1009 | too big | a message or frame above `message_bytes_max` |
-//! | 1012 | restart | the engine restarts: connect again |
+//! | 1012 | restart | the engine starts again (SIGTERM): connect again |
 //! | 1013 | full | try again later |
 //! | 4008 | slow consumer | facts waited past `outbox_facts_bytes_max` or `outbox_facts_age_ms_max`, or were lost |
 //! | 4009 | replaced | the same user connected again |

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
 
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -14,6 +15,7 @@ use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, Upgrade, read_upgrad
 use super::close::{self, CloseCode};
 use super::dialect::Delivery;
 use super::outbox::Outbox;
+use super::rates::Rates;
 
 /// How much one read takes from the kernel: larger than any sensible request, small beside 10,000 connections.
 const READ_BYTES: usize = 4 * 1024;
@@ -33,8 +35,10 @@ pub enum Phase {
 pub enum Inbound {
     /// Nothing more for now.
     Nothing,
-    /// Something that needs no answer, or got it in the control bytes.
+    /// Something that needs no answer.
     Handled,
+    /// A ping, whose answer is in the control bytes, or a pong.
+    Control,
     /// A text message.
     Text(Utf8Bytes),
     /// A binary message.
@@ -57,6 +61,10 @@ pub struct Connection {
     pub stream: Stream,
     /// A number that no other connection of this gateway ever has.
     pub number: u64,
+    /// The address that it counts under.
+    pub peer: IpAddr,
+    /// The dealer counts it as a connection, not as a refusal.
+    pub admitted: bool,
     /// Where it is in its life.
     pub phase: Phase,
     /// When the phase must be over; of an open connection, nothing.
@@ -91,15 +99,15 @@ pub struct Connection {
     pub joins: VecDeque<u32>,
     /// Its requests to shards that are not yet answered.
     pub asks: VecDeque<u32>,
-    /// Requests it may still send in the current second.
-    pub allowance: u32,
-    /// When the allowance was last refilled.
-    pub refilled: UnixNanos,
+    /// What it sent in the current second.
+    pub(super) rates: Rates,
     /// The peer has sent its close, or sends nothing that needs to be understood.
     pub heard_out: bool,
     /// Our side of the stream is shut.
     pub finished: bool,
     head: Vec<u8>,
+    /// The longest request head that it may send.
+    pub head_bytes_max: usize,
     websocket: Option<Box<WebSocketContext>>,
 }
 
@@ -109,6 +117,8 @@ impl Connection {
         Self {
             stream,
             number,
+            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            admitted: true,
             phase: Phase::Handshake,
             deadline,
             dialect: 0,
@@ -126,11 +136,11 @@ impl Connection {
             alarm: None,
             joins: VecDeque::new(),
             asks: VecDeque::new(),
-            allowance: 0,
-            refilled: UnixNanos::MIN,
+            rates: Rates::new(now),
             heard_out: false,
             finished: false,
             head: Vec::new(),
+            head_bytes_max: REQUEST_BYTES_MAX,
             websocket: None,
         }
     }
@@ -153,17 +163,26 @@ impl Connection {
     /// costs one of `reads`, and without one left nothing more is found though `readable` stays.
     pub fn step(&mut self, reads: &mut u32, control: &mut Vec<u8>, now: UnixNanos) -> Inbound {
         let discard = self.phase == Phase::Closing && self.heard_out;
-        let mut io = Io { stream: &mut self.stream, control, reads, blocked: false, received: false };
+        let mut io = Io { stream: &mut self.stream, control, reads, blocked: false, received: None };
         let inbound = match &mut self.websocket {
             _ if discard => discard_step(&mut io),
             Some(websocket) => websocket_step(websocket, &mut io),
-            None => handshake_step(&mut self.head, &mut io),
+            None => handshake_step(&mut self.head, self.head_bytes_max, &mut io),
         };
         if io.blocked {
             self.readable = false;
         }
-        if io.received {
+        if let Some(bytes) = io.received {
             self.heard = now;
+            // The handshake has a bound of its own.
+            if self.phase == Phase::Open {
+                self.rates.add_bytes(bytes, now);
+            }
+        }
+        match &inbound {
+            Inbound::Text(_) | Inbound::Binary => self.rates.add_request(now),
+            Inbound::Control => self.rates.add_control(now),
+            _ => {}
         }
         inbound
     }
@@ -179,9 +198,9 @@ fn discard_step(io: &mut Io<'_>) -> Inbound {
     }
 }
 
-fn handshake_step(head: &mut Vec<u8>, io: &mut Io<'_>) -> Inbound {
+fn handshake_step(head: &mut Vec<u8>, head_bytes_max: usize, io: &mut Io<'_>) -> Inbound {
     let mut chunk = [0; READ_BYTES];
-    let room = (REQUEST_BYTES_MAX + READ_BYTES).saturating_sub(head.len()).min(READ_BYTES);
+    let room = (head_bytes_max + READ_BYTES).saturating_sub(head.len()).min(READ_BYTES);
     match io.read(&mut chunk[..room]) {
         Ok(0) => return Inbound::Gone,
         Ok(n) => {
@@ -190,7 +209,7 @@ fn handshake_step(head: &mut Vec<u8>, io: &mut Io<'_>) -> Inbound {
             let first = head.is_empty();
             head.extend_from_slice(&chunk[..n]);
             let whole = head[from..].windows(4).any(|end| end == b"\r\n\r\n");
-            if !(first || whole || head.len() >= REQUEST_BYTES_MAX) {
+            if !(first || whole || head.len() >= head_bytes_max) {
                 return Inbound::Handled;
             }
         }
@@ -198,7 +217,7 @@ fn handshake_step(head: &mut Vec<u8>, io: &mut Io<'_>) -> Inbound {
         Err(error) if error.kind() == ErrorKind::Interrupted => return Inbound::Handled,
         Err(_) => return Inbound::Gone,
     }
-    match read_upgrade(head) {
+    match read_upgrade(head, head_bytes_max) {
         Ok(None) => Inbound::Handled,
         Ok(Some(upgrade)) => Inbound::Upgraded(Box::new(upgrade)),
         Err(refusal) => Inbound::Refused(refusal),
@@ -214,7 +233,7 @@ fn websocket_step(websocket: &mut WebSocketContext, io: &mut Io<'_>) -> Inbound 
             let _ = websocket.flush(io);
             Inbound::PeerClosed
         }
-        Ok(_) => Inbound::Handled,
+        Ok(_) => Inbound::Control,
         Err(Error::Io(error)) => match error.kind() {
             ErrorKind::WouldBlock => Inbound::Nothing,
             ErrorKind::Interrupted => Inbound::Handled,
@@ -237,7 +256,8 @@ struct Io<'a> {
     control: &'a mut Vec<u8>,
     reads: &'a mut u32,
     blocked: bool,
-    received: bool,
+    /// Bytes read, `None` where the socket was not asked or had nothing.
+    received: Option<usize>,
 }
 
 impl Read for Io<'_> {
@@ -248,7 +268,7 @@ impl Read for Io<'_> {
         *self.reads -= 1;
         let outcome = self.stream.read(buffer);
         match &outcome {
-            Ok(_) => self.received = true,
+            Ok(bytes) => self.received = Some(self.received.unwrap_or(0) + bytes),
             Err(error) => self.blocked |= error.kind() == ErrorKind::WouldBlock,
         }
         outcome

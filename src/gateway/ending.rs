@@ -7,6 +7,7 @@ use super::Gateway;
 use super::close::{self, CloseCode};
 use super::connection::Phase;
 use super::dialect::{self, Reply};
+use super::entrance::ENDING;
 use super::frame::{FrameKind, Opcode};
 
 /// The state of a client that falls behind is told at most so often.
@@ -137,9 +138,16 @@ impl Gateway {
             Phase::Handshake => {}
             Phase::Open => {
                 let silent = now - connection.heard;
-                if silent >= Nanos(heartbeat.0 * 2) {
+                // Who was not asked has not failed to answer: a process that was stopped for a while pings first.
+                let asked = connection.pinged > connection.heard && now - connection.pinged >= heartbeat;
+                if silent >= Nanos(heartbeat.0 * 2) && asked {
                     self.counters.idle_closed += 1;
-                    return self.close(slot, close::IDLE, "nothing received for two heartbeats", true);
+                    self.close(slot, close::IDLE, "nothing received for two heartbeats", true);
+                    // Nobody is there to answer it: once it is written, or cannot be, the socket goes.
+                    if let Some(connection) = self.connection(slot) {
+                        connection.deadline = now;
+                    }
+                    return;
                 }
                 if connection.outbox.facts_age(now) > age_max {
                     return self.evict(slot, "facts waited too long for this client");
@@ -175,6 +183,7 @@ impl Gateway {
         connection.outbox.clear(&mut self.pool);
         // A socket that cannot be taken off the poll leaves it when it is closed.
         let _ = self.registrar.deregister(&mut connection.stream);
+        self.entrance.ended(connection.peer, connection.admitted);
         if reset {
             connection.stream.reset();
         }
@@ -188,9 +197,10 @@ impl Gateway {
     pub(super) fn close_all(&mut self) {
         for slot in 0..self.connections.len() as u32 {
             match self.connection(slot).map(|connection| connection.phase) {
-                Some(Phase::Open) => self.close(slot, close::GOING_AWAY, close::GOING_AWAY.name, false),
+                Some(Phase::Open) => self.close(slot, self.farewell, self.farewell.name, false),
                 Some(Phase::Handshake) => {
-                    self.refuse(slot, &Refusal { status: 503, message: "the server is stopping" });
+                    self.counters.refused_ending += 1;
+                    self.refuse(slot, &Refusal { status: 503, message: ENDING });
                 }
                 _ => {}
             }

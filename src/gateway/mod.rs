@@ -1,14 +1,17 @@
 //! The gateway stage: clients' sockets on one side, the shards' rings on the other.
 //!
-//! A turn goes: edges and new clients, then events of the shards into outboxes, then requests, then interests to the
+//! Sockets come from the dealer. A turn goes: edges and new clients, then events of the shards into outboxes, then requests, then interests to the
 //! shards, then the outboxes that have something to say. Each step has a budget; what is left over keeps its place on
 //! a list of the stage's own, for the poll reports an edge only once.
 
 pub mod close;
 mod connection;
+pub mod dealer;
 mod deliver;
 pub mod dialect;
+mod drain;
 mod ending;
+mod entrance;
 pub mod frame;
 mod join;
 pub mod lane;
@@ -17,6 +20,7 @@ mod listener;
 mod options;
 pub mod outbox;
 mod pace;
+mod rates;
 mod request;
 mod resync;
 mod sockets;
@@ -25,24 +29,26 @@ pub mod topics;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 
 use crate::model::{Event, Interest, Nanos, SymbolCache, SymbolTable, Timeframes, UnixNanos};
 use crate::runtime::{Latency, Ready, Receiver, Registrar, Report, Sender, Stage, Turned};
 
+use close::CloseCode;
 use connection::Connection;
+use dealer::Entrance;
+use drain::Drain;
 use frame::{FrameId, FramePool};
 use join::{Ask, Join};
-use listener::Door;
 pub use options::GatewayOptions;
 use outbox::{Bounds, Piece};
 use pace::Alarm;
 use topics::Topics;
 
-/// The listener's token; a connection's is its slot plus one.
-const LISTENER: usize = 0;
 /// How often deadlines of connections are looked at. All of them are 100 times longer, or do not mind.
 const CHECK_EVERY: Nanos = Nanos::from_millis(100);
+/// A turn that comes so much later than the one before comes after a standstill of our own: what clients sent meanwhile
+/// is read, and what waits for them written, before anyone's deadline is looked at.
+const STANDSTILL: Nanos = Nanos::from_secs(1);
 /// Requests are not read while so many interests wait for room in a ring.
 const INTERESTS_WAITING_MAX: usize = 65_536;
 
@@ -51,8 +57,11 @@ const INTERESTS_WAITING_MAX: usize = 65_536;
 struct Counters {
     accepted: u64,
     refused_full: u64,
+    refused_per_ip: u64,
+    refused_ending: u64,
     refused_path: u64,
     refused_request: u64,
+    refused_head: u64,
     refused_deadline: u64,
     messages_in: u64,
     errors: u64,
@@ -64,6 +73,9 @@ struct Counters {
     slow_closed: u64,
     protocol_closed: u64,
     policy_closed: u64,
+    requests_floods: u64,
+    bytes_floods: u64,
+    control_floods: u64,
     idle_closed: u64,
     resyncs: u64,
     gaps: u64,
@@ -82,8 +94,10 @@ struct ToShard {
 enum Ending {
     /// Not at all.
     No,
+    /// Soon: its clients are seen off.
+    Draining(Drain),
     /// Asked to: takes the last events until then.
-    Draining(UnixNanos),
+    Stopping(UnixNanos),
     /// Clients have their close; they have until then to answer it.
     Leaving(UnixNanos),
 }
@@ -91,8 +105,9 @@ enum Ending {
 /// Serves clients.
 pub struct Gateway {
     options: GatewayOptions,
+    name: String,
     registrar: Registrar,
-    door: Door,
+    entrance: Entrance,
     symbols: SymbolCache,
     timeframes: Timeframes,
     epoch: String,
@@ -125,21 +140,24 @@ pub struct Gateway {
     now: UnixNanos,
     check_at: UnixNanos,
     ending: Ending,
+    /// What its clients are closed with when it ends.
+    farewell: CloseCode,
     counters: Counters,
     recv_to_encoded: Latency,
     encoded_to_written: Latency,
 }
 
 impl Gateway {
-    /// Opens the listener. `events[i]` comes from shard i and `interest[i]` goes there; `epoch` says whose sequences
+    /// A gateway whose clients come by `entrance`. `events[i]` comes from shard i and `interest[i]` goes there; `epoch` says whose sequences
     /// these are.
     ///
     /// # Errors
-    /// As the system refuses to bind or listen, or where the two lists of rings differ in length.
+    /// Where the two lists of rings differ in length.
     #[allow(clippy::too_many_arguments, reason = "the wiring of a stage, named once, in the topology")]
     pub fn new(
         options: GatewayOptions,
         registrar: Registrar,
+        entrance: Entrance,
         symbols: SymbolTable,
         timeframes: Timeframes,
         epoch: String,
@@ -149,12 +167,12 @@ impl Gateway {
         if events.len() != interest.len() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "each shard needs a ring each way"));
         }
-        let door = Door::open(&registrar, options.listen, LISTENER)?;
         let topics = Topics::new(timeframes.len());
         Ok(Self {
+            name: options.name(),
             options,
             registrar,
-            door,
+            entrance,
             symbols: SymbolCache::new(symbols),
             timeframes,
             epoch,
@@ -180,21 +198,14 @@ impl Gateway {
             day: None,
             parts: Vec::new(),
             alarms: BinaryHeap::new(),
-            now: UnixNanos::MIN,
+            now: UnixNanos(0),
             check_at: UnixNanos::MIN,
             ending: Ending::No,
+            farewell: close::GOING_AWAY,
             counters: Counters::default(),
             recv_to_encoded: Latency::new("recv_to_encoded"),
             encoded_to_written: Latency::new("encoded_to_written"),
         })
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// As the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.door.local_addr()
     }
 
     fn bounds(&self) -> Bounds {
@@ -255,8 +266,12 @@ impl Gateway {
         let inputs_ended = !self.events.is_empty() && self.events.iter().all(Receiver::is_finished);
         match self.ending {
             Ending::No if !inputs_ended => false,
-            Ending::Draining(until) if !inputs_ended && self.now < until => false,
-            Ending::No | Ending::Draining(_) => {
+            Ending::Draining(drain) if !inputs_ended && self.now < drain.until => {
+                self.drain_step(drain);
+                self.connection_count() == 0
+            }
+            Ending::Stopping(until) if !inputs_ended && self.now < until => false,
+            Ending::No | Ending::Draining(_) | Ending::Stopping(_) => {
                 // The close itself may take its full time, and then the sockets theirs.
                 let patience = Nanos::from_millis(self.options.close_ms_max as i64);
                 self.ending = Ending::Leaving(self.now + patience + CHECK_EVERY);
@@ -273,17 +288,20 @@ impl Gateway {
     }
 
     /// What `stats` tells clients and reports tell everyone.
-    fn figures(&self) -> [(&'static str, u64); 22] {
+    fn figures(&self) -> [(&'static str, u64); 28] {
         let c = &self.counters;
         [
+            ("gateway", self.options.number as u64),
             ("connections", self.connection_count() as u64),
             ("subscriptions", self.topics.count() as u64),
             ("accepted", c.accepted),
             ("refused_full", c.refused_full),
+            ("refused_per_ip", c.refused_per_ip),
+            ("refused_ending", c.refused_ending),
             ("refused_path", c.refused_path),
             ("refused_request", c.refused_request),
+            ("refused_head", c.refused_head),
             ("refused_deadline", c.refused_deadline),
-            ("accept_failures", self.door.failures),
             ("messages_in", c.messages_in),
             ("errors", c.errors),
             ("frames_out", c.frames_out),
@@ -294,6 +312,9 @@ impl Gateway {
             ("slow_closed", c.slow_closed),
             ("protocol_closed", c.protocol_closed),
             ("policy_closed", c.policy_closed),
+            ("requests_floods", c.requests_floods),
+            ("bytes_floods", c.bytes_floods),
+            ("control_floods", c.control_floods),
             ("idle_closed", c.idle_closed),
             ("resyncs", c.resyncs),
             ("gaps", c.gaps),
@@ -304,16 +325,18 @@ impl Gateway {
 
 impl Stage for Gateway {
     fn name(&self) -> &str {
-        &self.options.name
+        &self.name
     }
 
     fn turn(&mut self, now: UnixNanos, ready: &[Ready]) -> Turned {
-        self.now = now;
+        if now - std::mem::replace(&mut self.now, now) >= STANDSTILL {
+            self.check_at = self.check_at.max(now + CHECK_EVERY);
+        }
         let mut work = ready.len();
         for edge in ready {
             self.on_edge(edge);
         }
-        work += self.accept();
+        work += self.take_sockets();
         let (events, mut more) = self.drain_events();
         work += events;
         work += self.read_all();
@@ -325,14 +348,19 @@ impl Stage for Gateway {
         let finished = self.end_step();
         self.ring_alarms();
         work += self.write_all();
-        more |= !self.dirty.is_empty() || self.reads_wait() || self.accepts_wait();
+        self.entrance.flush();
+        more |= !self.dirty.is_empty() || self.reads_wait() || !self.entrance.is_empty();
         Turned { work, more: more && !finished, finished }
     }
 
     fn deadline(&self) -> Option<UnixNanos> {
         let check = (self.connection_count() > 0 || self.ending != Ending::No).then_some(self.check_at);
         let alarm = self.alarms.peek().map(|&Reverse((at, ..))| at);
-        check.into_iter().chain(alarm).chain(self.door.deadline()).min()
+        let drain = match self.ending {
+            Ending::Draining(drain) => Some(drain.next),
+            _ => None,
+        };
+        check.into_iter().chain(alarm).chain(drain).min()
     }
 
     fn has_work(&self) -> bool {
@@ -340,11 +368,12 @@ impl Stage for Gateway {
             || self.shards.iter().any(|to| !to.waiting.is_empty() && to.ring.has_news())
             || !self.dirty.is_empty()
             || self.reads_wait()
-            || self.accepts_wait()
+            || self.entrance.has_work()
     }
 
     fn housekeep(&mut self, _now: UnixNanos, report: &mut Report) {
-        for (name, value) in self.figures() {
+        // Its name says which gateway it is.
+        for (name, value) in self.figures().into_iter().skip(1) {
             report.count(name, value);
         }
         report.count("events_discarded", self.counters.discarded);
@@ -354,9 +383,14 @@ impl Stage for Gateway {
         self.encoded_to_written.hand_over(report);
     }
 
+    fn drain(&mut self, now: UnixNanos) {
+        self.begin_drain(now);
+    }
+
     fn stop(&mut self, now: UnixNanos) {
-        if self.ending == Ending::No {
-            self.ending = Ending::Draining(now + Nanos::from_millis(self.options.drain_ms_max as i64));
+        if matches!(self.ending, Ending::No | Ending::Draining(_)) {
+            let patience = Nanos::from_millis(self.options.last_events_ms_max as i64);
+            self.ending = Ending::Stopping(now + patience);
         }
     }
 }

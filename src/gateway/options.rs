@@ -2,15 +2,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::runtime::websocket::REQUEST_BYTES_MAX;
+
 /// What a gateway is told at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayOptions {
-    /// What reports call it.
-    pub name: String,
-    /// Where it listens.
+    /// Which of the gateways it is, from 0.
+    pub number: usize,
+    /// Where the dealer listens for all of them.
     pub listen: SocketAddr,
-    /// WebSockets at once; one more is answered 503. Each costs about 6 KiB of memory and a file descriptor.
+    /// WebSockets at once, over all gateways; one more is answered 503. Each costs about 6 KiB of memory and a file
+    /// descriptor.
     pub connections_max: usize,
+    /// WebSockets at once from one address, an IPv6 network of 64 bits counting as one; one more is answered 429. As many as
+    /// in all, unless it is set: behind a proxy, which TLS needs for now, every client has the same address.
+    pub connections_per_ip_max: usize,
     /// Topics one connection may ask for by name, a wildcard counting as one. Bounds what one client can make the
     /// shards do.
     pub subscriptions_max: usize,
@@ -23,6 +29,8 @@ pub struct GatewayOptions {
     pub outbox_answers_bytes_max: usize,
     /// How long a fact may wait for a socket, ms. Older ones are of no use to a live client, which can ask for history.
     pub outbox_facts_age_ms_max: u64,
+    /// Longest head of the HTTP request, bytes; a longer one is answered 431. A browser with cookies sends 1 to 4 KiB.
+    pub request_head_bytes_max: usize,
     /// From accept to the end of the HTTP request, ms: a slow handshake holds a descriptor.
     pub handshake_ms_max: u64,
     /// From our close to the end of the socket, ms; afterwards it is reset.
@@ -38,27 +46,45 @@ pub struct GatewayOptions {
     pub reads_per_turn: u32,
     /// Vectored writes to one socket in one turn, of up to 64 frames each, for the same reason.
     pub writes_per_turn: u32,
-    /// Connections accepted in one turn: a storm of new clients may not delay those there are.
+    /// Connections accepted by the dealer, or taken from it, in one turn: a storm of new clients may not delay those there are.
     pub accepts_per_turn: u32,
     /// Events taken from one ring in one turn, so that sockets get their share.
     pub events_per_turn: usize,
     /// Messages one connection may send a second; more of them is a flood and closes it.
     pub requests_per_s_max: u32,
+    /// Bytes one connection may send a second after its handshake, headers of frames included: sixteen messages of full
+    /// length. What needs no whole message, such as fragments without end, is bounded by this.
+    pub request_bytes_per_s_max: usize,
+    /// Pings and pongs one connection may send a second. Libraries send one in 20 s or so, and answer ours; each costs a pong
+    /// and the wake-up of a core.
+    pub control_frames_per_s_max: u32,
+    /// How long clients are seen off before a restart, s. So short that a service manager sees a restart at once; with
+    /// thousands of clients more of it spares the next engine a stampede.
+    pub drain_s: u64,
     /// How long a stopping gateway waits for the shards' last events, ms.
-    pub drain_ms_max: u64,
+    pub last_events_ms_max: u64,
+}
+
+impl GatewayOptions {
+    /// What reports and connections call it.
+    pub fn name(&self) -> String {
+        format!("gateway-{}", self.number)
+    }
 }
 
 impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
-            name: "gateway-0".to_owned(),
+            number: 0,
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             connections_max: 10_000,
+            connections_per_ip_max: 10_000,
             subscriptions_max: 4_096,
             message_bytes_max: 64 * 1024,
             outbox_facts_bytes_max: 1024 * 1024,
             outbox_answers_bytes_max: 16 * 1024 * 1024,
             outbox_facts_age_ms_max: 10_000,
+            request_head_bytes_max: REQUEST_BYTES_MAX,
             handshake_ms_max: 5_000,
             close_ms_max: 1_000,
             heartbeat_s: 30,
@@ -69,7 +95,10 @@ impl Default for GatewayOptions {
             accepts_per_turn: 64,
             events_per_turn: 4_096,
             requests_per_s_max: 1_000,
-            drain_ms_max: 500,
+            request_bytes_per_s_max: 1024 * 1024,
+            control_frames_per_s_max: 100,
+            drain_s: 1,
+            last_events_ms_max: 500,
         }
     }
 }

@@ -1,30 +1,24 @@
-//! The gateway's sockets: accepting, reading and writing.
+//! The gateway's sockets: reading and writing.
 
 use std::io::{ErrorKind, IoSlice, Write};
-use std::time::Duration;
 
 use crate::model::{Nanos, UnixNanos};
 use crate::runtime::Ready;
-use crate::runtime::transport::Tuning;
 use crate::runtime::websocket::{Refusal, Upgrade};
 
-use super::close;
-use super::connection::{Connection, Inbound, Phase};
+use super::connection::{Inbound, Phase};
 use super::dialect::{self, Reply};
 use super::frame::{FrameKind, Opcode};
 use super::{Ending, Gateway, INTERESTS_WAITING_MAX};
 
 /// Slices of one vectored write. The system takes up to 1,024; beyond some tens a write costs by the byte.
 pub(super) const SLICES_MAX: usize = 64;
-/// Connections above the limit that are told so at the same time; more are dropped without a word.
-const REFUSALS_MAX: usize = 64;
 /// A control frame of the peer that tungstenite answers: opcode and length, then at most 125 bytes.
 const CONTROL_HEADER_BYTES: usize = 2;
 
 impl Gateway {
     pub(super) fn on_edge(&mut self, edge: &Ready) {
-        let Some(slot) = edge.token.checked_sub(1) else { return self.door.edge() };
-        let slot = slot as u32;
+        let slot = edge.token as u32;
         let Some(connection) = self.connection(slot) else { return };
         connection.readable |= edge.readable;
         connection.writable |= edge.writable;
@@ -58,60 +52,6 @@ impl Gateway {
         }
     }
 
-    // Accepting.
-
-    pub(super) fn accepts_wait(&self) -> bool {
-        self.ending == Ending::No && self.door.is_ready()
-    }
-
-    pub(super) fn accept(&mut self) -> usize {
-        if self.ending != Ending::No {
-            return 0;
-        }
-        let mut accepted = 0;
-        while accepted < self.options.accepts_per_turn as usize {
-            let Some((mut stream, _peer)) = self.door.accept(self.now) else { break };
-            accepted += 1;
-            let count = self.connection_count();
-            if count >= self.options.connections_max + REFUSALS_MAX {
-                self.counters.refused_full += 1;
-                stream.reset();
-                continue;
-            }
-            let slot = self.free_slots.pop().unwrap_or_else(|| {
-                self.connections.push(None);
-                (self.connections.len() - 1) as u32
-            });
-            let idle = Duration::from_secs(self.options.heartbeat_s.saturating_mul(2).max(1));
-            let tuning = Tuning {
-                send_buffer_bytes: self.options.send_buffer_bytes,
-                unsent_low_water_bytes: self.options.unsent_low_water_bytes,
-                user_timeout: idle,
-            };
-            // A socket that takes no options has most likely ended already, and a read will say so.
-            let _ = stream.tune(&tuning);
-            if self.registrar.register(&mut stream, slot as usize + 1).is_err() {
-                self.free_slots.push(slot);
-                continue;
-            }
-            self.numbers += 1;
-            let deadline = self.now + Nanos::from_millis(self.options.handshake_ms_max as i64);
-            let connection = Connection::new(stream, self.numbers, self.now, deadline);
-            self.connections[slot as usize] = Some(Box::new(connection));
-            if count >= self.options.connections_max {
-                self.counters.refused_full += 1;
-                self.refuse(
-                    slot,
-                    &Refusal { status: 503, message: "all connections are taken; try again later" },
-                );
-            } else {
-                self.counters.accepted += 1;
-                self.list_read(slot);
-            }
-        }
-        accepted
-    }
-
     pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         let frame = self.pool.raw(self.now, FrameKind::Http, &refusal.response());
         let deadline = self.close_deadline();
@@ -126,7 +66,11 @@ impl Gateway {
     }
 
     pub(super) fn close_deadline(&self) -> UnixNanos {
-        self.now + Nanos::from_millis(self.options.close_ms_max as i64)
+        let own = self.now + Nanos::from_millis(self.options.close_ms_max as i64);
+        match self.ending {
+            Ending::Draining(drain) => own.min(drain.until),
+            _ => own,
+        }
     }
 
     // Reading.
@@ -182,28 +126,30 @@ impl Gateway {
             control.clear();
             self.control = control;
             let open = self.connection(slot).is_some_and(|connection| connection.phase == Phase::Open);
+            if open && self.close_if_flood(slot) {
+                return handled + 1;
+            }
             match inbound {
                 Inbound::Nothing => return handled,
-                Inbound::Handled => {}
+                Inbound::Handled | Inbound::Control => {}
                 Inbound::Text(text) if open => {
-                    if self.admit(slot) {
-                        self.on_message(slot, &text);
-                    }
+                    self.counters.messages_in += 1;
+                    self.on_message(slot, &text);
                 }
                 Inbound::Binary if open => {
-                    if self.admit(slot) {
-                        self.reply_error(
-                            slot,
-                            None,
-                            "binary_not_accepted",
-                            "requests are JSON in text messages, not binary ones",
-                        );
-                    }
+                    self.counters.messages_in += 1;
+                    self.reply_error(
+                        slot,
+                        None,
+                        "binary_not_accepted",
+                        "requests are JSON in text messages, not binary ones",
+                    );
                 }
                 Inbound::Text(_) | Inbound::Binary => {}
                 Inbound::Upgraded(upgrade) => self.upgrade(slot, &upgrade),
                 Inbound::Refused(refusal) => {
                     self.counters.refused_request += 1;
+                    self.counters.refused_head += u64::from(refusal.status == 431);
                     self.refuse(slot, &refusal);
                 }
                 Inbound::PeerClosed => self.on_peer_close(slot),
@@ -226,21 +172,16 @@ impl Gateway {
         }
     }
 
-    /// Whether the client may send one more message in this second; if not, it is closed.
-    fn admit(&mut self, slot: u32) -> bool {
-        self.counters.messages_in += 1;
-        let (now, most) = (self.now, self.options.requests_per_s_max);
-        let Some(connection) = self.connection(slot) else { return false };
-        if now - connection.refilled >= Nanos::from_secs(1) {
-            (connection.refilled, connection.allowance) = (now, most);
+    fn close_if_flood(&mut self, slot: u32) -> bool {
+        let flood = self
+            .connections
+            .get(slot as usize)
+            .and_then(Option::as_deref)
+            .and_then(|connection| connection.rates.flood(&self.options));
+        if let Some(flood) = flood {
+            self.close_flood(slot, flood);
         }
-        if connection.allowance == 0 {
-            self.counters.policy_closed += 1;
-            self.close(slot, close::POLICY, "too many requests a second", true);
-            return false;
-        }
-        connection.allowance -= 1;
-        true
+        flood.is_some()
     }
 
     /// Queues what tungstenite wrote: whole control frames, pongs or the echo of a close.
@@ -280,16 +221,15 @@ impl Gateway {
         connection.open(upgrade.consumed, message_bytes_max);
         connection.outbox.push_control(response);
         (connection.heard, connection.pinged) = (now, now);
-        let name = format!(
-            "{}-{}",
-            self.options.name,
-            self.connections[slot as usize].as_ref().map_or(0, |c| c.number)
-        );
+        let name =
+            format!("{}-{}", self.name, self.connections[slot as usize].as_ref().map_or(0, |c| c.number));
         let epoch = self.epoch.clone();
         let limits = [
             ("subscriptions_max", self.options.subscriptions_max as u64),
             ("message_bytes_max", self.options.message_bytes_max as u64),
             ("requests_per_s_max", u64::from(self.options.requests_per_s_max)),
+            ("request_bytes_per_s_max", self.options.request_bytes_per_s_max as u64),
+            ("control_frames_per_s_max", u64::from(self.options.control_frames_per_s_max)),
             ("queued_bytes_max", self.options.outbox_facts_bytes_max as u64),
             ("queue_age_ms_max", self.options.outbox_facts_age_ms_max),
         ];

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::Sender as ReportSender;
@@ -37,17 +37,30 @@ pub struct CoreOptions {
 
 /// Asks cores to end. Clones are the same request.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicU8>);
+
+const DRAIN: u8 = 1;
+const STOP: u8 = 2;
 
 impl Stop {
-    /// Asks.
+    /// Asks for the end.
     pub fn request(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.fetch_or(STOP, Ordering::Release);
     }
 
-    /// Whether it was asked.
+    /// Whether the end was asked for.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) & STOP != 0
+    }
+
+    /// Says that the end will be asked for soon, and that another engine takes this one's place.
+    pub fn drain(&self) {
+        self.0.fetch_or(DRAIN, Ordering::Release);
+    }
+
+    /// Whether that was said.
+    pub fn draining(&self) -> bool {
+        self.0.load(Ordering::Acquire) & DRAIN != 0
     }
 }
 
@@ -73,6 +86,7 @@ pub struct Core {
     places: usize,
     reports: Option<ReportSender<Report>>,
     housekept: UnixNanos,
+    draining: bool,
     stopping: bool,
 }
 
@@ -112,6 +126,7 @@ impl Core {
             places: 0,
             reports: None,
             housekept: UnixNanos::MIN,
+            draining: false,
             stopping: false,
         }
     }
@@ -165,6 +180,9 @@ impl Core {
         let mut give_up = UnixNanos::MAX;
         while !self.slots.is_empty() {
             let now = self.clock.now();
+            if stop.draining() && !self.draining {
+                self.begin_drain(now);
+            }
             if stop.requested() && !self.stopping {
                 give_up = now + patience;
                 self.begin_stop(now);
@@ -213,6 +231,14 @@ impl Core {
         self.slots.iter().filter_map(|slot| slot.stage.deadline()).min()
     }
 
+    /// Tells every stage that it will soon have to end.
+    pub fn begin_drain(&mut self, now: UnixNanos) {
+        self.draining = true;
+        for slot in &mut self.slots {
+            slot.stage.drain(now);
+        }
+    }
+
     /// Tells every stage to end.
     pub fn begin_stop(&mut self, now: UnixNanos) {
         self.stopping = true;
@@ -233,7 +259,7 @@ impl Core {
             more |= turned.more;
             finished |= turned.finished;
             if turned.finished {
-                report(slot.stage.as_mut(), now, self.reports.as_ref());
+                report(slot.stage.as_mut(), now, true, self.reports.as_ref());
                 // A finished stage is dropped below; until then it must not be asked again.
                 slot.place = usize::MAX;
             }
@@ -251,7 +277,7 @@ impl Core {
     fn housekeep(&mut self, now: UnixNanos) {
         self.housekept = now;
         for slot in &mut self.slots {
-            report(slot.stage.as_mut(), now, self.reports.as_ref());
+            report(slot.stage.as_mut(), now, false, self.reports.as_ref());
         }
     }
 
@@ -293,12 +319,13 @@ impl Core {
     }
 }
 
-fn report(stage: &mut dyn Stage, now: UnixNanos, reports: Option<&ReportSender<Report>>) {
+fn report(stage: &mut dyn Stage, now: UnixNanos, last: bool, reports: Option<&ReportSender<Report>>) {
     let Some(channel) = reports else { return };
     if channel.is_full() {
         return;
     }
     let mut report = Report::new(stage.name(), now);
+    report.last = last;
     stage.housekeep(now, &mut report);
     // A reader that has gone needs no reports.
     let _ = channel.try_send(report);

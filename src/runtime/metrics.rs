@@ -61,12 +61,21 @@ pub struct Report {
     pub latencies: Vec<(&'static str, Histogram<u64>)>,
     /// Lines for the log: samples of what was rejected, at a bounded rate.
     pub notes: Vec<String>,
+    /// The stage has finished.
+    pub last: bool,
 }
 
 impl Report {
     /// An empty report.
     pub fn new(stage: &str, at: UnixNanos) -> Self {
-        Self { stage: stage.to_owned(), at, counters: Vec::new(), latencies: Vec::new(), notes: Vec::new() }
+        Self {
+            stage: stage.to_owned(),
+            at,
+            counters: Vec::new(),
+            latencies: Vec::new(),
+            notes: Vec::new(),
+            last: false,
+        }
     }
 
     /// Adds a counter.

@@ -87,6 +87,18 @@ impl<T> Sender<T> {
         self.ring.buffer().capacity()
     }
 
+    /// Whether `n` values fit now; if not, asks to be woken once they do. What was asked before is over: room found for what
+    /// is no longer wanted would be news for ever.
+    pub fn room_for(&mut self, n: usize) -> bool {
+        let fits = self.ring.slots() >= n;
+        if !fits {
+            self.want_room(n);
+        } else if std::mem::take(&mut self.full) {
+            self.hunger.sated();
+        }
+        fits
+    }
+
     /// Asks to be woken once there is room for `n` values, without pushing.
     pub fn want_room(&mut self, n: usize) {
         self.full = true;
@@ -145,16 +157,16 @@ impl<T: Copy> Receiver<T> {
         }
         taken
     }
+}
 
+impl<T> Receiver<T> {
     /// Takes one value.
     pub fn pop(&mut self) -> Option<T> {
         let value = self.ring.pop().ok()?;
         self.hunger.feed(&self.producer.0);
         Some(value)
     }
-}
 
-impl<T> Receiver<T> {
     /// Whether nothing is there now.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -36,6 +36,10 @@ pub trait Stage: Send {
     /// Adds its counters, and swaps out its histograms. Called about once a second.
     fn housekeep(&mut self, now: UnixNanos, report: &mut Report);
 
+    /// Told that it will soon be asked to end, for another engine takes this one's place. Whoever has clients sees them
+    /// off; all others go on.
+    fn drain(&mut self, _now: UnixNanos) {}
+
     /// Asked to end: stop taking in, hand on what is in flight. The stage says [`Turned::finished`] when it is done.
     fn stop(&mut self, now: UnixNanos);
 }

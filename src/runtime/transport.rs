@@ -141,8 +141,9 @@ impl Listener {
             Self::Memory { network, port } => {
                 let mut state = network.lock();
                 let listener = state.listeners.iter_mut().find(|listener| listener.port == *port);
-                let link = listener.and_then(|l| l.waiting.pop_front()).ok_or(ErrorKind::WouldBlock)?;
-                let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), (link % 60_000) as u16 + 1);
+                let (link, from) =
+                    listener.and_then(|l| l.waiting.pop_front()).ok_or(ErrorKind::WouldBlock)?;
+                let peer = SocketAddr::new(from, (link % 60_000) as u16 + 1);
                 Ok((Stream::Memory(End { network: network.clone(), link, server: true }), peer))
             }
         }
@@ -264,7 +265,8 @@ struct NetworkState {
 struct MemoryListener {
     port: u16,
     token: usize,
-    waiting: VecDeque<usize>,
+    /// Links not yet accepted, and where they come from.
+    waiting: VecDeque<(usize, IpAddr)>,
 }
 
 struct Edge {
@@ -294,11 +296,19 @@ impl Network {
     /// # Errors
     /// `ConnectionRefused` where nothing listens.
     pub fn connect(&self, port: u16, capacity: usize) -> io::Result<End> {
+        self.connect_from(IpAddr::V4(Ipv4Addr::LOCALHOST), port, capacity)
+    }
+
+    /// Connects to a port from an address of the caller's choice.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` where nothing listens.
+    pub fn connect_from(&self, from: IpAddr, port: u16, capacity: usize) -> io::Result<End> {
         let mut state = self.lock();
         let link = state.pipes.len();
         let listener =
             state.listeners.iter_mut().find(|l| l.port == port).ok_or(ErrorKind::ConnectionRefused)?;
-        listener.waiting.push_back(link);
+        listener.waiting.push_back((link, from));
         let token = listener.token;
         let pipe = || Pipe { capacity, ..Pipe::default() };
         state.pipes.push([pipe(), pipe()]);

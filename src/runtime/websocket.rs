@@ -40,6 +40,7 @@ impl Refusal {
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             426 => "Upgrade Required",
+            429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             505 => "HTTP Version Not Supported",
             _ => "Service Unavailable",
@@ -47,7 +48,7 @@ impl Refusal {
         let extra = match self.status {
             405 => "Allow: GET\r\n",
             426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            503 => "Retry-After: 1\r\n",
+            429 | 503 => "Retry-After: 1\r\n",
             _ => "",
         };
         format!(
@@ -60,19 +61,21 @@ impl Refusal {
     }
 }
 
-/// Reads a request head from the bytes so far. `Ok(None)` wants more of them.
+const TOO_LARGE: Refusal = Refusal { status: 431, message: "the head of the request is larger than allowed" };
+
+/// Reads a request head of at most so many bytes from those so far. `Ok(None)` wants more of them.
 ///
 /// # Errors
 /// The refusal to send before closing.
-pub fn read_upgrade(bytes: &[u8]) -> Result<Option<Upgrade>, Refusal> {
+pub fn read_upgrade(bytes: &[u8], bytes_max: usize) -> Result<Option<Upgrade>, Refusal> {
     let (consumed, request) = match Request::try_parse(bytes) {
         Ok(Some(parsed)) => parsed,
-        Ok(None) if bytes.len() < REQUEST_BYTES_MAX => return Ok(None),
-        Ok(None) => return Err(Refusal { status: 431, message: "request head is larger than 8 KiB" }),
+        Ok(None) if bytes.len() < bytes_max => return Ok(None),
+        Ok(None) => return Err(TOO_LARGE),
         Err(error) => return Err(refuse(&error)),
     };
-    if consumed > REQUEST_BYTES_MAX {
-        return Err(Refusal { status: 431, message: "request head is larger than 8 KiB" });
+    if consumed > bytes_max {
+        return Err(TOO_LARGE);
     }
     let response = create_response(&request).map_err(|error| refuse(&error))?;
     let mut bytes = Vec::with_capacity(160);

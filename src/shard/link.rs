@@ -241,11 +241,7 @@ impl Link {
             // What stands before has asked for the room that it needs.
             return false;
         }
-        let room = self.ring.room() >= n;
-        if !room {
-            self.ring.want_room(n);
-        }
-        room
+        self.ring.room_for(n)
     }
 
     /// The longest answer that this ring can ever take.
@@ -336,6 +332,18 @@ mod tests {
         assert!(!link.has_work());
         gateway.pop();
         assert!(link.has_work() && link.has_room(4));
+    }
+
+    #[test]
+    fn room_found_for_what_nobody_wants_any_more_is_nothing_to_stay_awake_for() {
+        let (mut link, mut gateway, _asks) = link();
+        fill(&mut link, 6);
+        assert!(!link.has_room(4));
+        gateway.pop();
+        gateway.pop();
+        assert!(link.has_work() && link.has_room(4));
+        // The state that the room was for is not wanted now, and nothing is sent.
+        assert!(!link.has_work());
     }
 
     #[test]

@@ -122,6 +122,8 @@ class Engine(Process):
     def __init__(self, binary, source="tcp", form="csv", bars="", gateway="", feed="", cores="", top="", port=0):
         self.folder = tempfile.TemporaryDirectory(prefix="tickwire-clients-")
         path = Path(self.folder.name) / "engine.toml"
+        # Clients that are still there at the end of a test need not be seen off.
+        gateway += "" if "drain_s" in gateway else "\ndrain_s = 0"
         path.write_text(
             f"{top}\n[bars]\n{bars}\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{gateway}\n[cores]\n{cores}\n"
             f"[[feed]]\nname = \"test\"\nsource = \"{source}\"\nformat = \"{form}\"\nlisten = \"127.0.0.1:0\"\n{feed}\n"

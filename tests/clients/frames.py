@@ -22,7 +22,8 @@ def pong(raw, number):
 
 
 def every_split_of_a_200_byte_text_is_one_message(binary):
-    with Bystanders(binary, gateway="requests_per_s_max = 100000") as world:
+    gateway = "requests_per_s_max = 100000\ncontrol_frames_per_s_max = 100000"
+    with Bystanders(binary, gateway=gateway) as world:
         raw = Raw.open(world.engine.port)
         for at in range(201):
             text = ping_text(at)
@@ -132,8 +133,9 @@ def each_wrong_frame_closes_with_its_code_and_disturbs_nobody(binary):
     return f"{len(WRONG)} kinds {REPEATS} times, {more:+.1f} MiB, bystanders silent at most {slowest:.0f} ms"
 
 
-def a_ping_flood_costs_no_memory_and_disturbs_nobody(binary):
-    with Bystanders(binary) as world:
+def a_ping_flood_that_is_allowed_costs_no_memory_and_disturbs_nobody(binary):
+    gateway = "control_frames_per_s_max = 100000000\nrequest_bytes_per_s_max = 1000000000"
+    with Bystanders(binary, gateway=gateway) as world:
         deaf, polite = Raw.open(world.engine.port), Raw.open(world.engine.port)
         world.measure()
         block = b"".join(frame(PING, f"{n:04}".encode()) for n in range(1_000))
@@ -158,7 +160,7 @@ def a_ping_flood_costs_no_memory_and_disturbs_nobody(binary):
 
 def a_flood_of_messages_that_is_never_read_is_cut_off(binary):
     """Bounded memory for a client that asks and asks and reads nothing."""
-    with Bystanders(binary, gateway="requests_per_s_max = 1000000") as world:
+    with Bystanders(binary, gateway="requests_per_s_max = 1000000\nrequest_bytes_per_s_max = 1000000000") as world:
         raw = Raw.open(world.engine.port)
         world.measure()
         raw.socket.settimeout(1)
@@ -178,6 +180,6 @@ PROMISES = [
     every_split_of_a_200_byte_text_is_one_message,
     ten_thousand_empty_continuations_cost_little,
     each_wrong_frame_closes_with_its_code_and_disturbs_nobody,
-    a_ping_flood_costs_no_memory_and_disturbs_nobody,
+    a_ping_flood_that_is_allowed_costs_no_memory_and_disturbs_nobody,
     a_flood_of_messages_that_is_never_read_is_cut_off,
 ]

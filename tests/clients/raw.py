@@ -42,8 +42,8 @@ def frame(opcode, payload=b"", fin=True, masked=True, reserved=0):
 class Raw:
     """A blocking socket with a deadline on everything."""
 
-    def __init__(self, port, patience=PATIENCE_S):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
+    def __init__(self, port, patience=PATIENCE_S, source="127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=patience, source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 

@@ -23,6 +23,12 @@ CONFIGS = [
     ("[bars]\nclock = \"sundial\"\n", 2, ["bars.clock", "sundial", "live", "event"]),
     ("[bars]\nfrom = \"last\"\n", 2, ["bars.from", "last", "trades", "mid"]),
     ("[cores]\nplacement = \"nowhere\"\n", 2, ["line 2", "nowhere", "dedicated"]),
+    ("[cores]\ngateways = 0\n", 2, ["cores.gateways", "0", "64"]),
+    ("[gateway]\nconnections_per_ip_max = 0\n", 2, ["gateway.connections_per_ip_max", "0", "1"]),
+    ("[gateway]\nrequest_bytes_per_s_max = 65536\n", 2, ["gateway.request_bytes_per_s_max", "65536", "66560"]),
+    ("[gateway]\nmessage_bytes_max = 16777216\n", 0, ["well-formed"]),
+    ("[gateway]\ndrain_s = 3601\n", 2, ["gateway.drain_s", "3601", "hour"]),
+    ("[cores]\ngateways = 2\nplacement = \"single\"\n", 0, ["2 gateways share a core", "dealer -> gateway-1", "shard-0 -> gateway-1"]),
     ("[rings]\nevents_depth = 1\n", 2, ["rings.events_depth", "1", "128"]),
     ("[[feed]]\nsource = \"tcp\"\nformat = \"csv\"\n", 2, ["feed[0].listen", "127.0.0.1"]),
     ("[[feed]]\nsource = \"pigeon\"\nformat = \"csv\"\n", 2, ["feed[0].source", "pigeon", "tcp"]),
@@ -38,6 +44,7 @@ COMMANDS = [
     (["serve"], ["--config"]),
     (["serve", "--config", "no-such-file.toml"], ["no-such-file.toml", "No such file"]),
     (["check", "--config", "no-such-file.toml"], ["no-such-file.toml", "No such file"]),
+    (["serve", "--config", "x.toml", "--gateways", "0"], ["--gateways", "0", "1"]),
     (["demo", "--listen", "here"], ["--listen", "here"]),
     (["bars", "x.csv"], ["--format"]),
     (["bars", "x.csv", "--format", "morse"], ["morse", "csv", "massive", "binance"]),
@@ -103,7 +110,7 @@ def a_port_in_use_fails_and_says_so(binary):
 
 def help_names_every_command_and_flag(binary):
     says("--help", 0, ["demo", "serve", "check", "bars"], run(binary, "--help"))
-    flags = {"serve": ["--config", "--listen"], "demo": ["--listen"], "check": ["--config"]}
+    flags = {"serve": ["--config", "--listen", "--placement", "--shards", "--gateways"], "demo": ["--listen"], "check": ["--config"]}
     flags["bars"] = ["--format", "--timeframes", "--out", "--bars-from", "--late-tolerance", "--shards", "--symbols-max"]
     for command, words in flags.items():
         says(command, 0, words, run(binary, command, "--help"))

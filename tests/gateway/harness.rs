@@ -1,8 +1,10 @@
 //! A gateway, its shards played by hand, and a WebSocket client on the network in memory.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 
 use serde_json::Value;
+use tickwire::gateway::dealer::{Dealer, way};
 use tickwire::gateway::{Gateway, GatewayOptions};
 use tickwire::model::{
     Ask, Bar, BarState, Event, Interest, Nanos, Notional, Price, Quote, Size, Symbol, SymbolId, SymbolTable,
@@ -19,12 +21,18 @@ pub const PORT: u16 = 80;
 pub const T0: UnixNanos = UnixNanos(1_770_474_600_000_000_000);
 pub const ROOM: usize = 1 << 20;
 
+/// The shards' ends of the rings to and from one gateway.
+pub type Shards = (Vec<Sender<Event>>, Vec<Receiver<Interest>>);
+
 pub struct World {
     pub core: Core,
     pub clock: ManualClock,
     pub network: Network,
+    /// Of the first gateway, as `interests`.
     pub events: Vec<Sender<Event>>,
     pub interests: Vec<Receiver<Interest>>,
+    /// Of the further gateways.
+    pub others: Vec<Shards>,
     pub symbols: SymbolTable,
     pub reports: crossbeam_channel::Receiver<Report>,
 }
@@ -39,28 +47,43 @@ impl World {
     }
 
     pub fn with_rings(shards: usize, options: GatewayOptions, depth: usize) -> Self {
+        Self::build(1, shards, options, depth)
+    }
+
+    /// A dealer in place 0 of its core, and gateways from place 1 on.
+    pub fn with_gateways(gateways: usize, options: GatewayOptions) -> Self {
+        Self::build(gateways, 1, options, 1024)
+    }
+
+    fn build(gateways: usize, shards: usize, options: GatewayOptions, depth: usize) -> Self {
         let clock = ManualClock::at(T0);
         let network = Network::default();
         let mut core = Core::inline(Clock::Manual(clock.clone()), network.clone());
         let silent = Bell::silent;
-        let (events, receivers) = (0..shards).map(|_| ring(8192, silent(), silent())).unzip();
-        let (senders, interests) = (0..shards).map(|_| ring(depth, silent(), silent())).unzip();
         let symbols = SymbolTable::new(64);
-        let timeframes = Timeframes::parse("1s,1m").unwrap();
-        let registrar = core.registrar().unwrap();
-        let gateway = Gateway::new(
-            options,
-            registrar,
-            symbols.clone(),
-            timeframes,
-            "e1".to_owned(),
-            receivers,
-            senders,
-        );
-        core.add(Box::new(gateway.unwrap()));
+        let (ways, entrances): (Vec<_>, Vec<_>) = (0..gateways).map(|_| way(&silent(), &silent())).unzip();
+        core.add(Box::new(Dealer::new(&options, &core.registrar().unwrap(), ways).unwrap()));
+        let mut ends = Vec::new();
+        for (number, entrance) in entrances.into_iter().enumerate() {
+            let (events, receivers) = (0..shards).map(|_| ring(8192, silent(), silent())).unzip();
+            let (senders, interests) = (0..shards).map(|_| ring(depth, silent(), silent())).unzip();
+            let gateway = Gateway::new(
+                GatewayOptions { number, ..options.clone() },
+                core.registrar().unwrap(),
+                entrance,
+                symbols.clone(),
+                Timeframes::parse("1s,1m").unwrap(),
+                "e1".to_owned(),
+                receivers,
+                senders,
+            );
+            core.add(Box::new(gateway.unwrap()));
+            ends.push((events, interests));
+        }
+        let (events, interests) = ends.remove(0);
         let (tx, reports) = crossbeam_channel::bounded(10_000);
         core.report_to(tx);
-        Self { core, clock, network, events, interests, symbols, reports }
+        Self { core, clock, network, events, interests, others: ends, symbols, reports }
     }
 
     /// Turns until nothing is left to do.
@@ -125,11 +148,16 @@ impl World {
         self.emit(shard, &events);
     }
 
+    /// A counter of the dealer, or summed over the gateways.
     pub fn counter(&mut self, name: &str) -> u64 {
         while self.reports.try_recv().is_ok() {}
         self.pass(Nanos::from_millis(1_100));
-        let report = self.reports.try_iter().last().unwrap();
-        report.counters.iter().find(|(n, _)| *n == name).unwrap().1
+        let reports: BTreeMap<String, Report> =
+            self.reports.try_iter().map(|report| (report.stage.clone(), report)).collect();
+        let own = |report: &Report| report.counters.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        let found: Vec<u64> = reports.values().filter_map(own).collect();
+        assert!(!found.is_empty(), "nobody counts {name}");
+        found.iter().sum()
     }
 
     pub fn raw(&mut self) -> End {

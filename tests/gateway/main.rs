@@ -4,9 +4,12 @@
     reason = "a test that unwraps fails with the line it failed on: what a test wants"
 )]
 
+mod dealing;
 mod dialects;
+mod drains;
 mod harness;
 mod join;
+mod limits;
 mod pace;
 mod slow;
 mod sockets;

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use tickwire::gateway::dealer::{Dealer, way};
 use tickwire::gateway::{Gateway, GatewayOptions};
 use tickwire::model::{Ask, Event, Interest, Nanos, SymbolTable, Timeframes};
 use tickwire::runtime::core::{Core, CoreOptions, Stop};
@@ -28,9 +29,14 @@ fn engine() -> Engine {
     let silent = tickwire::runtime::Bell::silent;
     let (events, from_shard) = ring(1 << 16, silent(), core.bell());
     let (to_shard, interests) = ring(1024, core.bell(), silent());
+    let (way, entrance) = way(&core.bell(), &core.bell());
+    let dealer = Dealer::new(&options, &core.registrar().unwrap(), vec![way]).unwrap();
+    let addr = dealer.local_addr().unwrap();
+    core.add(Box::new(dealer));
     let gateway = Gateway::new(
         options,
         core.registrar().unwrap(),
+        entrance,
         SymbolTable::new(64),
         Timeframes::parse("1s,1m").unwrap(),
         "e1".to_owned(),
@@ -38,7 +44,6 @@ fn engine() -> Engine {
         vec![to_shard],
     )
     .unwrap();
-    let addr = gateway.local_addr().unwrap();
     core.add(Box::new(gateway));
     let stop = Stop::default();
     let asked = stop.clone();

@@ -347,7 +347,7 @@ impl Client {
         self.closes.push(format!("{code} {reason}"));
         let slow = self.habit == Habit::Slow;
         match code {
-            1001 if shared.stopping => Ok(()),
+            1001 | 1012 if shared.stopping => Ok(()),
             4008 if reason.ends_with("were lost; subscribe again") => {
                 shared.told_of_loss += 1;
                 Ok(())
@@ -420,6 +420,7 @@ impl Connection {
             Some("subscribed") => self.on_subscribed(text, shared),
             Some("unsubscribed") => self.on_unsubscribed(text),
             Some("welcome" | "slow") => Ok(()),
+            Some("draining") if shared.stopping => Ok(()),
             _ => Err(format!("unexpected {text}")),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hasher;
+use std::ops::Range;
 
 use tickwire::config::Config;
 use tickwire::feed::{Origin, SourceOptions, dialect};
@@ -70,7 +71,10 @@ struct World {
     engine: Engine,
     clock: ManualClock,
     network: Network,
-    gateway: usize,
+    /// Places of the gateways, behind the dealer's.
+    gateways: Range<usize>,
+    /// The gateway that stands still, if any does.
+    stalled: usize,
     stalled_until: i64,
     trades: Feed,
     quotes: Feed,
@@ -93,6 +97,7 @@ fn config(random: &mut Random) -> (Config, Shape) {
     let forgets = !orderly && random.one_in(2);
     config.symbols_max = 64;
     config.layout.shards = 1 + random.below(3) as usize;
+    config.layout.gateways = 1 + random.below(3) as usize;
     config.layout.ticks_depth = random.pick(&[2, 3, 16, 1_024]);
     config.layout.events_depth = random.pick(&[128, 128, 256, 4_096]);
     config.layout.interests_depth = random.pick(&[2, 3, 64]);
@@ -144,7 +149,8 @@ impl World {
     fn new(config: Config, shape: Shape, mut random: Random, planted: Planted) -> Self {
         let clock = ManualClock::at(UnixNanos(START));
         let network = Network::default();
-        let gateway = config.layout.shards + 1;
+        let first = config.layout.shards + 2;
+        let gateways = first..first + config.layout.gateways;
         let rules = Rules { finest: 1_000 * MS, grace: config.candles.grace.0, tolerance: shape.tolerance };
         let clocks = clock.clone();
         let engine = Engine::inline(
@@ -165,7 +171,8 @@ impl World {
             engine: engine.expect("a good configuration on an empty network"),
             clock,
             network,
-            gateway,
+            stalled: gateways.start,
+            gateways,
             stalled_until: 0,
             trades: Feed::new(TRADES, "symbol,timestamp_ms,price,size,trade_id"),
             quotes: Feed::new(QUOTES, "symbol,timestamp_ms,bid,ask"),
@@ -191,9 +198,9 @@ impl World {
     fn turn(&mut self, settling: bool) -> bool {
         let core = &mut self.engine.cores[0];
         let stalled = self.stalled_until > self.clock.now().0;
-        let gateway = self.gateway;
+        let gateway = self.stalled;
         // Without order any stage may be the one that is late.
-        let late = if self.shape.orderly { 0 } else { self.random.below(1 << (gateway + 2)) };
+        let late = if self.shape.orderly { 0 } else { self.random.below(1 << self.gateways.end) };
         let late = if settling { 0 } else { late };
         let more = core.turn_some(|place| late & 1 << place == 0 && !(stalled && place == gateway));
         for report in self.engine.reports.try_iter() {
@@ -273,6 +280,7 @@ impl World {
         }
         if self.shape.stalls && self.random.one_in(25) && self.stalled_until <= self.now() {
             self.stalled_until = self.now() + self.random.below(6_000) as i64 * MS;
+            self.stalled = self.gateways.start + self.random.below(self.gateways.len() as u64) as usize;
         }
         Ok(())
     }
@@ -672,6 +680,19 @@ impl World {
 
     fn stop(&mut self) -> Result<(), String> {
         self.shared.stopping = true;
+        if self.random.one_in(2) {
+            // Clients are seen off first.
+            let now = self.clock.now();
+            self.engine.cores[0].begin_drain(now);
+            for _ in 0..12 {
+                self.pass(100 * MS)?;
+                self.read_all()?;
+            }
+            let gateways = self.gateways.len() + 1;
+            if self.engine.cores[0].live_stages() + gateways != self.gateways.end {
+                return Err("a drained gateway does not end".to_owned());
+            }
+        }
         let now = self.clock.now();
         self.engine.inlets.clear();
         self.engine.cores[0].begin_stop(now);

@@ -308,6 +308,11 @@ pub enum Reply<'a> {
         /// What was wrong and what would be right.
         message: &'a str,
     },
+    /// The engine starts again: the connection will be closed within so many seconds.
+    Draining {
+        /// Seconds.
+        deadline_s: u64,
+    },
     /// The client reads too slowly.
     Slow {
         /// The topic that suffers most, such as `bars/AAPL/1m`.

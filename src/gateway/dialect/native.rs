@@ -5,7 +5,7 @@ use crate::model::{
     BarState, Channel, Event, EventKind, Nanos, Price, Size, Tick, TickKind, TradeId, UnixNanos, Venue,
 };
 
-use super::json::{iso_millis, put, string};
+use super::json::{candle, iso_millis, put, string};
 use super::{Dialect, Format, Listed, Parsed, Position, Reply, Scene};
 use crate::model::Timeframes;
 
@@ -105,22 +105,7 @@ fn bar(out: &mut Vec<u8>, event: &Event, state: BarState, scene: &Scene<'_>) {
     put(out, r#","end":"#);
     let end = scene.timeframe(event.topic).map_or(bar.start, |length| bar.start + length.nanos());
     write_i64(out, end.micros());
-    for (name, price) in [
-        (r#","open":"#, bar.open),
-        (r#","high":"#, bar.high),
-        (r#","low":"#, bar.low),
-        (r#","close":"#, bar.close),
-    ] {
-        put(out, name);
-        price.write(out);
-    }
-    put(out, r#","volume":"#);
-    bar.volume.write(out);
-    put(out, r#","vwap":"#);
-    match bar.vwap() {
-        Some(vwap) => vwap.write(out),
-        None => put(out, "null"),
-    }
+    candle(out, &bar);
     put(out, r#","trades":"#);
     write_u64(out, bar.trades);
     put(
@@ -220,6 +205,7 @@ fn reply_name(reply: &Reply<'_>) -> &'static str {
         Reply::Stats(_) => "stats",
         Reply::Error { .. } => "error",
         Reply::Slow { .. } => "slow",
+        Reply::Draining { .. } => "draining",
         Reply::History { .. } | Reply::Acknowledged { .. } => "",
     }
 }
@@ -260,6 +246,10 @@ fn reply_body(out: &mut Vec<u8>, reply: &Reply<'_>) {
             string(out, code);
             put(out, r#","message":"#);
             string(out, message);
+        }
+        Reply::Draining { deadline_s } => {
+            put(out, r#","deadline_s":"#);
+            write_u64(out, *deadline_s);
         }
         Reply::Slow { topic, conflated, queued_bytes, queue_age_ms, .. } => {
             put(out, r#","topic":"#);
