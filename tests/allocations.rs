@@ -58,7 +58,7 @@ fn the_counter_counts() {
 
 const START: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 const STEP: Nanos = Nanos::from_millis(20);
-const CLIENTS: u16 = 12;
+const CLIENTS: u16 = 18;
 
 fn config() -> Config {
     let mut config = Config::from_environment(|_| None).expect("the defaults are good");
@@ -100,7 +100,7 @@ struct World {
     row: Vec<u8>,
     id: u64,
     buffer: Vec<u8>,
-    received: usize,
+    received: [usize; CLIENTS as usize],
 }
 
 impl World {
@@ -112,7 +112,7 @@ impl World {
         let engine = engine.expect("nothing here can be refused");
         let mut feed = network.connect(9_001, 1 << 20).expect("the source listens");
         feed.write_all(b"symbol,timestamp_ns,price,size,trade_id\n").expect("room");
-        let request = |n: u16| match n % 6 {
+        let request = |n: u16| match n % 9 {
             0 => (
                 "/v1/stream",
                 r#"{"action":"subscribe","channel":"bars","symbols":["AAA","BBB","CCC"],"timeframes":["1s","5s","1m"]}"#,
@@ -120,18 +120,30 @@ impl World {
             1 => ("/v1/stream", r#"{"action":"subscribe","channel":"trades","symbols":["*"]}"#),
             2 => (
                 "/v1/stream",
-                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"forming":true}"#,
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"batch_ms":100}"#,
             ),
             3 => (
+                "/v1/stream",
+                r#"{"action":"subscribe","channel":"trades","symbols":["*"],"format":"binary","batch_ms":1000}"#,
+            ),
+            4 => (
+                "/v1/stream",
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","5s"],"throttle_ms":250,"format":"binary"}"#,
+            ),
+            5 => (
                 "/ws",
                 r#"{"type":"subscription","data":{"action":"subscribe","symbols":["*"],"timeframes":["1s","1m"]}}"#,
             ),
-            4 => ("/api/ws", r#"{"type":"subscribe","channel":"ticker","ticker":"*"}"#),
-            _ => ("/stocks", r#"{"action":"subscribe","params":"T.*,A.*,AM.AAA"}"#),
+            6 => ("/api/ws", r#"{"type":"subscribe","channel":"ticker","ticker":"*"}"#),
+            7 => ("/stocks", r#"{"action":"subscribe","params":"T.*,A.*,AM.AAA"}"#),
+            _ => (
+                "/v1/stream",
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"forming":true}"#,
+            ),
         };
         let clients = (0..CLIENTS).map(|n| client(&network, request(n))).collect();
         let buffer = vec![0; 1 << 16];
-        Self { engine, clock, feed, clients, row: Vec::new(), id: 0, buffer, received: 0 }
+        Self { engine, clock, feed, clients, row: Vec::new(), id: 0, buffer, received: [0; CLIENTS as usize] }
     }
 
     /// Ticks in, turns until nothing moves, everything read. Returns the allocations of the turns.
@@ -148,10 +160,10 @@ impl World {
         }
         let core = &mut self.engine.cores[0];
         let allocations = counted(|| while core.turn() {});
-        for client in &mut self.clients {
+        for (client, received) in self.clients.iter_mut().zip(&mut self.received) {
             while let Ok(n) = client.read(&mut self.buffer) {
                 assert!(n > 0, "the engine closed a connection");
-                self.received += n;
+                *received += n;
             }
         }
         allocations
@@ -169,6 +181,8 @@ fn no_turn_allocates_once_warm() {
     let before = world.received;
     let steps = 3_000;
     let allocations: usize = (0..steps).map(|_| world.step()).sum();
-    assert!(world.received > before + steps * 1_000, "clients were served meanwhile");
+    let served = |(after, before): (&usize, &usize)| after - before;
+    let each: Vec<usize> = world.received.iter().zip(&before).map(served).collect();
+    assert!(each.iter().all(|&bytes| bytes > steps * 20), "clients were served meanwhile: {each:?}");
     assert_eq!(allocations, 0, "allocations in {steps} steps");
 }

@@ -14,6 +14,8 @@ use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, Upgrade, read_upgrad
 
 use super::close::{self, CloseCode};
 use super::dialect::Delivery;
+use super::dialect::Parsed;
+use super::lengthy::Lengthy;
 use super::outbox::Outbox;
 use super::rates::Rates;
 
@@ -95,6 +97,10 @@ pub struct Connection {
     pub wanted: BTreeMap<Topic, Delivery>,
     /// When the gateway looks at its lanes next, if that is on the list of alarms.
     pub alarm: Option<UnixNanos>,
+    /// Its request that takes more than one turn.
+    pub lengthy: Option<Lengthy>,
+    /// Further requests of the same message.
+    pub requests: VecDeque<Parsed>,
     /// Its joins that are not yet complete, in the order they were asked for.
     pub joins: VecDeque<u32>,
     /// Its requests to shards that are not yet answered.
@@ -134,6 +140,8 @@ impl Connection {
             in_dirty: false,
             wanted: BTreeMap::new(),
             alarm: None,
+            lengthy: None,
+            requests: VecDeque::new(),
             joins: VecDeque::new(),
             asks: VecDeque::new(),
             rates: Rates::new(now),
@@ -143,6 +151,11 @@ impl Connection {
             head_bytes_max: REQUEST_BYTES_MAX,
             websocket: None,
         }
+    }
+
+    /// Whether a request is under way or waits for one.
+    pub fn is_busy(&self) -> bool {
+        self.lengthy.is_some() || !self.requests.is_empty()
     }
 
     /// Turns to WebSocket; what came after the request is its first input.

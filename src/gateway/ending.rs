@@ -190,6 +190,7 @@ impl Gateway {
         // A new connection in this slot may not be missing from a list because the old one is still on it.
         self.reads.retain(|&listed| listed != slot);
         self.dirty.retain(|&listed| listed != slot);
+        self.lengthy.retain(|&listed| listed != slot);
         self.free_slots.push(slot);
     }
 

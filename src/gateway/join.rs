@@ -6,6 +6,7 @@
 //! connection are released in the order they were asked for, and answers to later requests wait behind them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::model::{Ask as Asked, Channel, Event, EventKind, Interest, SymbolId, Topic};
 
@@ -88,18 +89,18 @@ pub(super) struct Plan {
 }
 
 impl Gateway {
-    /// Begins a join, or a look, of one connection.
-    pub(super) fn begin_join(&mut self, slot: u32, plan: Plan) {
+    /// Begins a join, or a look, of one connection, and gives its number; [`Gateway::ask_for`] then asks the shards.
+    pub(super) fn begin_join(&mut self, slot: u32, plan: &mut Plan) -> Option<u32> {
         self.joins_made = self.joins_made.wrapping_add(1) % NONE;
         let number = self.joins_made;
         let wild = plan.wishes.iter().any(|wish| wish.topic.symbol == SymbolId::ANY);
         let join = Join {
             connection: slot,
-            id: plan.id,
+            id: plan.id.take(),
             look: plan.look,
             channel: plan.channel,
-            symbols: plan.symbols,
             waiting: if wild { 0 } else { plan.wishes.len() * if plan.trades > 0 { 2 } else { 1 } },
+            symbols: std::mem::take(&mut plan.symbols),
             positions: (!wild).then(Vec::new),
             recovered: plan.recovered,
             held: VecDeque::new(),
@@ -107,11 +108,17 @@ impl Gateway {
             subscriptions: Vec::new(),
             tail: Vec::new(),
         };
-        let Some(connection) = self.connection(slot) else { return };
-        connection.joins.push_back(number);
-        let tells_days = dialect::TABLE[connection.dialect].tells_days();
+        self.connection(slot)?.joins.push_back(number);
         self.joins.insert(number, join);
-        for wish in plan.wishes {
+        Some(number)
+    }
+
+    /// Asks the shards for some of a plan's wishes.
+    pub(super) fn ask_for(&mut self, slot: u32, number: u32, plan: &Plan, wishes: Range<usize>) {
+        let Some(connection) = self.connection(slot) else { return };
+        let tells_days = dialect::TABLE[connection.dialect].tells_days();
+        for wish in &plan.wishes[wishes] {
+            let wild = wish.topic.symbol == SymbolId::ANY;
             let purpose = match (plan.look, wild) {
                 (true, _) => Purpose::Look,
                 (false, true) => Purpose::Wild,

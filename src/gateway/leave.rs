@@ -28,13 +28,14 @@ impl Gateway {
         }
     }
 
-    /// Ends a connection's unanswered joins of one topic; its joins wait for one answer less.
-    pub(super) fn cancel_joins(&mut self, slot: u32, topic: Topic) {
+    /// Ends a connection's unanswered joins of these topics, which are sorted; its joins wait for so many answers less.
+    pub(super) fn cancel_joins(&mut self, slot: u32, topics: &[Topic]) {
         let Some(connection) = self.connection(slot) else { return };
         let own = connection.asks.clone();
         for request in own {
             let Some(ask) = self.asks.get(&request) else { continue };
-            if ask.topic != topic || !matches!(ask.purpose, Purpose::Join | Purpose::Wild) {
+            let named = topics.binary_search(&ask.topic).is_ok();
+            if !named || !matches!(ask.purpose, Purpose::Join | Purpose::Wild) {
                 continue;
             }
             let (number, named) = (ask.join, ask.purpose == Purpose::Join);
@@ -88,6 +89,8 @@ impl Gateway {
     pub(super) fn forget_wishes(&mut self, slot: u32) {
         let Some(connection) = self.connection(slot) else { return };
         connection.wanted.clear();
+        connection.lengthy = None;
+        connection.requests.clear();
         let (asks, joins) = (std::mem::take(&mut connection.asks), std::mem::take(&mut connection.joins));
         let mut rows = Vec::new();
         for request in asks {

@@ -16,6 +16,7 @@ pub mod frame;
 mod join;
 pub mod lane;
 mod leave;
+mod lengthy;
 mod listener;
 mod options;
 pub mod outbox;
@@ -121,6 +122,8 @@ pub struct Gateway {
     joins: HashMap<u32, Join>,
     joins_made: u32,
     asks: HashMap<u32, Ask>,
+    /// Connections with a request under way.
+    lengthy: VecDeque<u32>,
     requests: u32,
     /// Sockets to read, and outboxes to write; a connection is on each at most once.
     reads: Vec<u32>,
@@ -186,6 +189,7 @@ impl Gateway {
             joins: HashMap::new(),
             joins_made: 0,
             asks: HashMap::new(),
+            lengthy: VecDeque::new(),
             requests: 0,
             reads: Vec::new(),
             dirty: Vec::new(),
@@ -339,6 +343,7 @@ impl Stage for Gateway {
         work += self.take_sockets();
         let (events, mut more) = self.drain_events();
         work += events;
+        work += self.go_on_all();
         work += self.read_all();
         self.flush_interests();
         if now >= self.check_at {
@@ -349,7 +354,8 @@ impl Stage for Gateway {
         self.ring_alarms();
         work += self.write_all();
         self.entrance.flush();
-        more |= !self.dirty.is_empty() || self.reads_wait() || !self.entrance.is_empty();
+        more |=
+            !self.dirty.is_empty() || self.reads_wait() || !self.entrance.is_empty() || self.lengthy_waits();
         Turned { work, more: more && !finished, finished }
     }
 
@@ -369,6 +375,7 @@ impl Stage for Gateway {
             || !self.dirty.is_empty()
             || self.reads_wait()
             || self.entrance.has_work()
+            || self.lengthy_waits()
     }
 
     fn housekeep(&mut self, _now: UnixNanos, report: &mut Report) {

@@ -17,14 +17,15 @@ pub struct GatewayOptions {
     /// WebSockets at once from one address, an IPv6 network of 64 bits counting as one; one more is answered 429. As many as
     /// in all, unless it is set: behind a proxy, which TLS needs for now, every client has the same address.
     pub connections_per_ip_max: usize,
-    /// Topics one connection may ask for by name, a wildcard counting as one. Bounds what one client can make the
-    /// shards do.
+    /// Topics one connection may ask for by name, a wildcard counting as one: 10,000 symbols of six timeframes. Each costs
+    /// some 300 bytes here and a place in a shard; this bounds what one client can make of both.
     pub subscriptions_max: usize,
-    /// Longest message from a client, bytes: room for a few thousand symbols, and no more memory than that.
+    /// Longest message from a client, bytes: room for 10,000 symbols of the longest name, with quotes and commas, and no
+    /// more memory than that.
     pub message_bytes_max: usize,
     /// Live facts waiting for one connection, bytes. Past it the client is closed: facts are never dropped silently.
     pub outbox_facts_bytes_max: usize,
-    /// Answers waiting for one connection, bytes: the snapshots of a wildcard come all at once. Past a sixteenth of it
+    /// Answers waiting for one connection, bytes: the snapshots of 65,536 topics come all at once. Past a sixteenth of it
     /// no more requests are read, past all of it the client is closed.
     pub outbox_answers_bytes_max: usize,
     /// How long a fact may wait for a socket, ms. Older ones are of no use to a live client, which can ask for history.
@@ -79,10 +80,10 @@ impl Default for GatewayOptions {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             connections_max: 10_000,
             connections_per_ip_max: 10_000,
-            subscriptions_max: 4_096,
-            message_bytes_max: 64 * 1024,
+            subscriptions_max: 65_536,
+            message_bytes_max: 512 * 1024,
             outbox_facts_bytes_max: 1024 * 1024,
-            outbox_answers_bytes_max: 16 * 1024 * 1024,
+            outbox_answers_bytes_max: 64 * 1024 * 1024,
             outbox_facts_age_ms_max: 10_000,
             request_head_bytes_max: REQUEST_BYTES_MAX,
             handshake_ms_max: 5_000,

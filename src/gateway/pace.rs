@@ -10,7 +10,7 @@ use super::dialect::Delivery;
 use super::frame::{FrameId, FrameKind, Opcode};
 use super::lane::{Cadence, NO_LANE};
 use super::outbox::{Offered, Outbox};
-use super::topics::{Subscription, Terms};
+use super::topics::{NONE, Subscription, Terms};
 
 /// A gathered message takes no further item beyond this, bytes: clients commonly refuse messages of 1 MiB, and copying
 /// it may not delay other clients.
@@ -40,7 +40,7 @@ impl Gateway {
         Some(Terms { lane, ..plain })
     }
 
-    /// Changes what a connection wants of a topic. What waited on the old terms goes first.
+    /// Changes what a connection wants of a topic. Facts that waited on the old terms go first; a state waits on the new.
     pub(super) fn set_terms(&mut self, id: u32, set: impl FnOnce(&mut Subscription)) {
         let slot = self.topics.subscription(id).connection;
         let dialect = self.connection(slot).map_or(0, |connection| connection.dialect);
@@ -48,8 +48,12 @@ impl Gateway {
         let old = subscription.lane;
         set(subscription);
         subscription.apply(dialect);
-        if old != NO_LANE && old != subscription.lane {
+        let (lane, dirty) = (subscription.lane, subscription.queued && subscription.join == NONE);
+        if old != lane {
             self.flush_facts(slot);
+            if dirty {
+                self.queue_state(slot, lane, id);
+            }
         }
     }
 
@@ -142,7 +146,8 @@ impl Gateway {
                 self.flush_lane(slot, lane, &mut outbox);
             }
         }
-        let wake = outbox.lanes().iter().filter_map(|lane| lane.wake()).filter(|&due| due > now).min();
+        // One that is due still, since a state moved there meanwhile, has the next turn.
+        let wake = outbox.lanes().iter().filter_map(|lane| lane.wake()).min();
         if let Some(connection) = self.connection(slot) {
             connection.outbox = outbox;
             if let Some(due) = wake

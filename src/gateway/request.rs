@@ -6,9 +6,8 @@ use crate::model::{Channel, Symbol, SymbolError, SymbolId, Topic};
 
 use super::Gateway;
 use super::dialect::{self, Delivery, Envelope, Listed, Reply, Request, Since, Symbols};
-use super::join::{Plan, Wish};
 use super::lane::LANES_MAX;
-use super::topics::Terms;
+use super::lengthy::{Leave, Lengthy, Resolve};
 
 impl Gateway {
     /// One text message of a client.
@@ -17,34 +16,27 @@ impl Gateway {
         let codec = dialect::TABLE[connection.dialect];
         let mut requests = Vec::new();
         codec.parse(text, &self.timeframes, &mut requests);
-        for parsed in requests {
-            match parsed {
-                Ok(envelope) => self.on_request(slot, envelope),
-                Err(error) => self.reply_error(slot, error.id.as_deref(), error.code, &error.message),
-            }
-        }
+        self.take_all(slot, requests);
         while let Some(slot) = self.evictions.pop() {
             self.evict(slot, "too many answers wait for this client");
         }
     }
 
-    fn on_request(&mut self, slot: u32, envelope: Envelope) {
+    pub(super) fn on_request(&mut self, slot: u32, envelope: Envelope) {
         let id = envelope.id;
         match envelope.request {
             Request::Subscribe { channel, symbols, levels, delivery, since, trades } => {
-                self.subscribe(slot, id, channel, &symbols, &levels, delivery, since, trades);
+                self.subscribe(slot, id, channel, symbols, levels, delivery, since, trades);
             }
-            Request::Snapshot { channel, symbols, levels } => self.look(slot, id, channel, &symbols, &levels),
+            Request::Snapshot { channel, symbols, levels } => self.look(slot, id, channel, symbols, levels),
             Request::Unsubscribe { channel, symbols, levels } => {
-                self.unsubscribe(slot, id.as_deref(), channel, &symbols, &levels);
+                self.unsubscribe(slot, id, channel, &symbols, &levels);
             }
             Request::UnsubscribeAll => {
-                self.flush_facts(slot);
                 let wanted = self.connection(slot).map(|connection| std::mem::take(&mut connection.wanted));
-                for topic in wanted.unwrap_or_default().into_keys() {
-                    self.leave(slot, topic);
-                }
-                self.reply(slot, id.as_deref(), &Reply::Unsubscribed { channel: None, symbols: &[] });
+                let topics = wanted.unwrap_or_default().into_keys().collect();
+                let leave = Leave { id, channel: None, names: Vec::new(), topics, done: 0 };
+                self.take_on(slot, Lengthy::Leave(Box::new(leave)));
             }
             Request::List => self.list(slot, id.as_deref()),
             Request::Acknowledge { action, what } => {
@@ -69,8 +61,8 @@ impl Gateway {
         slot: u32,
         id: Option<String>,
         channel: Channel,
-        symbols: &Symbols,
-        levels: &[usize],
+        symbols: Symbols,
+        levels: Vec<usize>,
         mut delivery: Delivery,
         since: Option<Since>,
         trades: usize,
@@ -78,14 +70,10 @@ impl Gateway {
         // Room is checked before any name goes into the table of symbols.
         let most = self.options.subscriptions_max;
         let has = self.connection(slot).map_or(0, |connection| connection.wanted.len());
-        let names = match symbols {
-            Symbols::All => 1,
-            Symbols::Named(names) => names.len(),
-        };
-        let fresh = if names * levels.len() + has <= most {
+        let fresh = if symbols.count() * levels.len() + has <= most {
             0
         } else {
-            self.count_fresh(slot, channel, symbols, levels)
+            self.count_fresh(slot, channel, &symbols, &levels)
         };
         if fresh + has > most {
             let message = format!(
@@ -101,20 +89,9 @@ impl Gateway {
             );
             return self.reply_error(slot, id.as_deref(), "too_many_intervals", &message);
         };
-        let topics = match self.resolve(channel, symbols, levels, true) {
-            Ok(topics) => topics,
-            Err((code, message)) => return self.reply_error(slot, id.as_deref(), code, &message),
-        };
-        let ours = since.as_ref().is_some_and(|since| since.epoch == self.epoch);
-        let positions = self.positions(channel, since.as_ref());
-        let recovered = (since.is_some() && !(ours && positions.is_empty())).then_some(ours);
-        let since = |topic: &Topic| positions.get(topic).copied().filter(|_| ours);
-        let wishes = topics.iter().map(|&topic| Wish { topic, since: since(&topic) }).collect();
-        let Some(connection) = self.connection(slot) else { return };
-        connection.wanted.extend(topics.into_iter().map(|topic| (topic, delivery)));
-        let plan =
-            Plan { id, look: false, channel, symbols: echo(symbols), wishes, terms, recovered, trades };
-        self.begin_join(slot, plan);
+        let resolve = Resolve::new(id, (channel, symbols, levels));
+        let delivery = Some(delivery);
+        self.take_on(slot, Lengthy::Resolve(Box::new(Resolve { delivery, terms, since, trades, ..resolve })));
     }
 
     fn count_fresh(&mut self, slot: u32, channel: Channel, symbols: &Symbols, levels: &[usize]) -> usize {
@@ -129,24 +106,8 @@ impl Gateway {
         ids.iter().map(|id| levels.iter().filter(|&&level| !known(id, level)).count()).sum()
     }
 
-    /// The topics a request names. A name never heard of is added to the table, or refused where `add` is false.
-    fn resolve(
-        &mut self,
-        channel: Channel,
-        symbols: &Symbols,
-        levels: &[usize],
-        add: bool,
-    ) -> Result<Vec<Topic>, (&'static str, String)> {
-        let ids = match symbols {
-            Symbols::All => vec![SymbolId::ANY],
-            Symbols::Named(names) => {
-                names.iter().map(|name| self.symbol_id(name, add)).collect::<Result<Vec<_>, _>>()?
-            }
-        };
-        Ok(ids.iter().flat_map(|&id| levels.iter().map(move |&level| topic_of(channel, id, level))).collect())
-    }
-
-    fn symbol_id(&mut self, name: &Symbol, add: bool) -> Result<SymbolId, (&'static str, String)> {
+    /// The number of a name. One never heard of is added to the table, or refused where `add` is false.
+    pub(super) fn symbol_id(&mut self, name: &Symbol, add: bool) -> Result<SymbolId, (&'static str, String)> {
         if !add {
             return self.symbols.table().find(name).ok_or_else(|| {
                 (
@@ -167,7 +128,7 @@ impl Gateway {
         })
     }
 
-    fn positions(&mut self, channel: Channel, since: Option<&Since>) -> HashMap<Topic, u64> {
+    pub(super) fn positions(&mut self, channel: Channel, since: Option<&Since>) -> HashMap<Topic, u64> {
         let Some(since) = since else { return HashMap::new() };
         let table = self.symbols.table();
         let topic = |&(name, level, sequence): &(Symbol, usize, u64)| {
@@ -176,34 +137,28 @@ impl Gateway {
         since.sequences.iter().filter_map(topic).collect()
     }
 
-    fn look(&mut self, slot: u32, id: Option<String>, channel: Channel, symbols: &Symbols, levels: &[usize]) {
+    fn look(
+        &mut self,
+        slot: u32,
+        id: Option<String>,
+        channel: Channel,
+        symbols: Symbols,
+        levels: Vec<usize>,
+    ) {
         let most = self.options.subscriptions_max;
-        let topics = match self.resolve(channel, symbols, levels, false) {
-            Ok(topics) if topics.len() <= most => topics,
-            Ok(topics) => {
-                let message = format!("{} snapshots are more than the {most} allowed at once", topics.len());
-                return self.reply_error(slot, id.as_deref(), "too_many_subscriptions", &message);
-            }
-            Err((code, message)) => return self.reply_error(slot, id.as_deref(), code, &message),
-        };
-        let wishes = topics.into_iter().map(|topic| Wish { topic, since: None }).collect();
-        let plan = Plan {
-            id,
-            look: true,
-            channel,
-            symbols: echo(symbols),
-            wishes,
-            terms: Terms::plain(true),
-            recovered: None,
-            trades: 0,
-        };
-        self.begin_join(slot, plan);
+        let count = symbols.count() * levels.len();
+        if count > most {
+            let message = format!("{count} snapshots are more than the {most} allowed at once");
+            return self.reply_error(slot, id.as_deref(), "too_many_subscriptions", &message);
+        }
+        let resolve = Resolve::new(id, (channel, symbols, levels));
+        self.take_on(slot, Lengthy::Resolve(Box::new(resolve)));
     }
 
     fn unsubscribe(
         &mut self,
         slot: u32,
-        id: Option<&str>,
+        id: Option<String>,
         channel: Channel,
         symbols: &Symbols,
         levels: &[usize],
@@ -227,22 +182,18 @@ impl Gateway {
                     "this connection is not subscribed to {} of \"{name}\"; ask for list to see what it has",
                     channel.name()
                 );
-                return self.reply_error(slot, id, "not_subscribed", &message);
+                return self.reply_error(slot, id.as_deref(), "not_subscribed", &message);
             }
         }
         for topic in &gone {
             connection.wanted.remove(topic);
         }
-        self.flush_facts(slot);
-        for topic in gone {
-            self.leave(slot, topic);
-        }
-        self.reply(slot, id, &Reply::Unsubscribed { channel: Some(channel), symbols: &names });
+        let leave = Leave { id, channel: Some(channel), names, topics: gone, done: 0 };
+        self.take_on(slot, Lengthy::Leave(Box::new(leave)));
     }
 
-    /// Ends one subscription, joined or not yet.
-    fn leave(&mut self, slot: u32, topic: Topic) {
-        self.cancel_joins(slot, topic);
+    /// Ends one subscription whose unanswered joins are called off already.
+    pub(super) fn leave(&mut self, slot: u32, topic: Topic) {
         if topic.symbol == SymbolId::ANY {
             if let Some(kind) = self.topics.kind(topic) {
                 self.leave_wild(slot, kind);
@@ -282,7 +233,7 @@ impl Gateway {
     }
 }
 
-fn topic_of(channel: Channel, symbol: SymbolId, level: usize) -> Topic {
+pub(super) fn topic_of(channel: Channel, symbol: SymbolId, level: usize) -> Topic {
     match channel {
         Channel::Bars => Topic::bars(symbol, level),
         Channel::Trades => Topic::trades(symbol),
@@ -290,7 +241,7 @@ fn topic_of(channel: Channel, symbol: SymbolId, level: usize) -> Topic {
     }
 }
 
-fn echo(symbols: &Symbols) -> Vec<String> {
+pub(super) fn echo(symbols: &Symbols) -> Vec<String> {
     match symbols {
         Symbols::All => vec!["*".to_owned()],
         Symbols::Named(names) => names.iter().map(Symbol::to_string).collect(),

@@ -77,15 +77,16 @@ impl Gateway {
 
     pub(super) fn reads_wait(&self) -> bool {
         self.interests_waiting() < INTERESTS_WAITING_MAX
-            && self.reads.iter().any(|&slot| !self.is_full_of_answers(slot))
+            && self.reads.iter().any(|&slot| !self.is_paused(slot))
     }
 
-    /// A client that does not read its answers gets no more of them.
-    fn is_full_of_answers(&self, slot: u32) -> bool {
+    /// A client whose request is under way, or that does not read its answers, gets no more of them.
+    fn is_paused(&self, slot: u32) -> bool {
         let connection = self.connections.get(slot as usize).and_then(Option::as_deref);
         connection.is_some_and(|connection| {
             connection.phase == Phase::Open
-                && connection.outbox.answers_bytes() > self.options.outbox_answers_bytes_max / 16
+                && (connection.is_busy()
+                    || connection.outbox.answers_bytes() > self.options.outbox_answers_bytes_max / 16)
         })
     }
 
@@ -97,7 +98,7 @@ impl Gateway {
         let mut list = std::mem::take(&mut self.reads);
         std::mem::swap(&mut self.reads, &mut self.swept);
         for slot in list.drain(..) {
-            let paused = self.is_full_of_answers(slot);
+            let paused = self.is_paused(slot);
             let Some(connection) = self.connection(slot) else { continue };
             connection.in_reads = false;
             if !paused {
@@ -166,7 +167,7 @@ impl Gateway {
                 }
             }
             handled += 1;
-            if self.is_full_of_answers(slot) {
+            if self.is_paused(slot) {
                 return handled;
             }
         }

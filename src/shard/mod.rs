@@ -21,6 +21,8 @@ use offset::FeedOffset;
 const TICKS_PER_TURN: usize = 4_096;
 /// Interests taken from one gateway in one turn.
 const INTERESTS_PER_TURN: usize = 1_024;
+/// Topics answered in one turn: a wildcard over thousands of symbols may not hold up the ticks.
+const ANSWERS_PER_TURN: usize = 512;
 /// Events of one answer besides replayed facts: begin, newest closed, forming, end.
 const ANSWER_FRAME: usize = 4;
 
@@ -205,38 +207,43 @@ impl Shard {
         sent
     }
 
+    /// How many topics it answered; at [`ANSWERS_PER_TURN`] there may be more.
     fn answer(&mut self) -> usize {
         let mut answered = 0;
         for at in 0..self.links.len() {
             while let Some(pending) = self.links[at].pending.front().copied() {
                 let done = match Some(pending.topic.symbol).filter(|&id| id != SymbolId::ANY) {
+                    _ if answered >= ANSWERS_PER_TURN => false,
                     Some(id) => {
                         let symbol = self.local(id);
-                        self.answer_topic(at, symbol, &pending)
+                        let done = self.answer_topic(at, symbol, &pending);
+                        answered += usize::from(done);
+                        done
                     }
-                    None => self.answer_wildcard(at, pending),
+                    None => self.answer_wildcard(at, pending, &mut answered),
                 };
                 if !done {
                     break;
                 }
                 self.links[at].pending.pop_front();
-                answered += 1;
             }
         }
         answered
     }
 
-    fn answer_wildcard(&mut self, at: usize, mut pending: link::Pending) -> bool {
+    fn answer_wildcard(&mut self, at: usize, mut pending: link::Pending, answered: &mut usize) -> bool {
         while (pending.next_symbol as usize) < self.candles.symbols() {
             let symbol = pending.next_symbol;
             let topic = pending.topic.of(self.candles.symbol_id(symbol));
-            if !self.answer_topic(at, symbol, &link::Pending { topic, ..pending }) {
+            let stops = *answered >= ANSWERS_PER_TURN;
+            if stops || !self.answer_topic(at, symbol, &link::Pending { topic, ..pending }) {
                 if let Some(front) = self.links[at].pending.front_mut() {
                     front.next_symbol = symbol;
                 }
                 return false;
             }
             pending.next_symbol += 1;
+            *answered += 1;
         }
         let room = self.links[at].has_room(1);
         if room {
@@ -379,11 +386,13 @@ impl Stage for Shard {
             work += 1;
         }
         work += self.send_states();
-        work += self.answer();
+        let answered = self.answer();
+        work += answered;
+        let more = (!drained && !held) || answered >= ANSWERS_PER_TURN;
         self.links.iter_mut().for_each(Link::flush);
         let over = self.ticks.iter().all(Receiver::is_finished);
         let idle = self.links.iter().all(|link| link.is_idle() || link.is_abandoned());
-        Turned { work, more: !drained && !held, finished: over && idle || (over && self.stopping && !held) }
+        Turned { work, more, finished: over && idle || (over && self.stopping && !held) }
     }
 
     fn deadline(&self) -> Option<UnixNanos> {

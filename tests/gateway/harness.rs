@@ -47,20 +47,25 @@ impl World {
     }
 
     pub fn with_rings(shards: usize, options: GatewayOptions, depth: usize) -> Self {
-        Self::build(1, shards, options, depth)
+        Self::build(1, shards, options, depth, 64)
+    }
+
+    /// Rings of interests so deep, and a table for so many symbols.
+    pub fn with_symbols(shards: usize, options: GatewayOptions, depth: usize, symbols: usize) -> Self {
+        Self::build(1, shards, options, depth, symbols)
     }
 
     /// A dealer in place 0 of its core, and gateways from place 1 on.
     pub fn with_gateways(gateways: usize, options: GatewayOptions) -> Self {
-        Self::build(gateways, 1, options, 1024)
+        Self::build(gateways, 1, options, 1024, 64)
     }
 
-    fn build(gateways: usize, shards: usize, options: GatewayOptions, depth: usize) -> Self {
+    fn build(gateways: usize, shards: usize, options: GatewayOptions, depth: usize, symbols: usize) -> Self {
         let clock = ManualClock::at(T0);
         let network = Network::default();
         let mut core = Core::inline(Clock::Manual(clock.clone()), network.clone());
         let silent = Bell::silent;
-        let symbols = SymbolTable::new(64);
+        let symbols = SymbolTable::new(symbols);
         let (ways, entrances): (Vec<_>, Vec<_>) = (0..gateways).map(|_| way(&silent(), &silent())).unzip();
         core.add(Box::new(Dealer::new(&options, &core.registrar().unwrap(), ways).unwrap()));
         let mut ends = Vec::new();

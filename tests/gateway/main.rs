@@ -9,6 +9,7 @@ mod dialects;
 mod drains;
 mod harness;
 mod join;
+mod lengthy;
 mod limits;
 mod pace;
 mod slow;

@@ -217,6 +217,29 @@ fn a_slow_reader_of_batches_gets_fresh_states_when_it_reads_again() {
 }
 
 #[test]
+fn a_reader_that_trickles_never_has_more_than_one_batch_waiting() {
+    let mut world = World::new(1, options());
+    let (mut client, topic) = paced(&mut world, r#","batch_ms":10"#, 0);
+    client.socket.get_ref().set_receive_capacity(40);
+    let mut seen = Vec::new();
+    for rev in 1..=60 {
+        world.emit(0, &[numbered(forming(topic, 0), rev)]);
+        world.clock.advance(MS(10));
+        world.settle();
+        seen.extend(client.all());
+    }
+    let before = seen.len();
+    assert!(before > 2, "it does read: {before}");
+    client.socket.get_ref().set_receive_capacity(ROOM);
+    for _ in 0..20 {
+        world.settle();
+        seen.extend(client.all());
+    }
+    let late: Vec<u64> = seen[before..].iter().filter_map(|batch| batch[0]["data"]["rev"].as_u64()).collect();
+    assert!(late.len() <= 3 && late.last() == Some(&60), "stale ones were kept: {late:?}");
+}
+
+#[test]
 fn every_gathered_fact_reaches_a_reader_of_a_few_bytes_at_a_time() {
     let mut world = World::new(1, options());
     let (mut client, topic) = paced(&mut world, r#","throttle_ms":20"#, 0);

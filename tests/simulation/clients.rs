@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use tickwire::runtime::transport::{End, Network};
 
 use crate::random::Random;
-use crate::text::{field, number};
+use crate::record::Record;
+use crate::text::{field, items, number};
 
 pub const ROOM: usize = 1 << 20;
 
@@ -20,6 +21,25 @@ pub enum Habit {
     Slow,
     /// Drops its connection now and then, and comes back with its positions.
     Flighty,
+}
+
+/// How a client wants its messages delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Way {
+    pub throttle_ms: u64,
+    pub batch_ms: u64,
+    pub binary: bool,
+}
+
+/// The longest interval that a client asks for.
+pub const INTERVAL_MS_MAX: u64 = 400;
+
+impl Way {
+    pub fn any(random: &mut Random) -> Self {
+        let intervals = [0, 0, 20, 100, INTERVAL_MS_MAX];
+        let (throttle_ms, batch_ms) = (random.pick(&intervals), random.pick(&intervals));
+        Self { throttle_ms, batch_ms, binary: random.one_in(3) }
+    }
 }
 
 /// What all clients of a run know of each other.
@@ -37,6 +57,9 @@ pub struct Shared {
     pub told_of_loss: u64,
     pub recovered: u64,
     pub messages: u64,
+    /// Messages of several, and binary ones.
+    pub gathered: u64,
+    pub binary: u64,
     /// A fault put into the messages of a client, to see that it is found.
     pub tamper: Option<Tamper>,
 }
@@ -103,6 +126,10 @@ pub struct Connection {
     requests: VecDeque<(u64, Request)>,
     next_id: u64,
     pub topics: BTreeMap<String, Stand>,
+    /// It has asked for an interval: its states may be so late.
+    pub paced: bool,
+    /// It has asked for binary records.
+    binary: bool,
     /// Topics by name, and kinds by wildcard.
     named: BTreeMap<String, States>,
     wild: BTreeMap<String, States>,
@@ -157,6 +184,8 @@ impl Client {
             requests: VecDeque::new(),
             next_id: 1,
             topics: BTreeMap::new(),
+            paced: false,
+            binary: false,
             named: BTreeMap::new(),
             wild: BTreeMap::new(),
         });
@@ -197,8 +226,8 @@ impl Client {
         channel: &'static str,
         symbols: &[&str],
         timeframes: &[&str],
-        forming: bool,
-        recover: bool,
+        (forming, recover): (bool, bool),
+        way: Way,
     ) {
         let Some(connection) = self.connection.as_mut().filter(|c| !c.closed) else { return };
         if connection.requests.iter().any(|(_, request)| request.unsubscribes) {
@@ -225,6 +254,16 @@ impl Client {
         if channel == "bars" {
             request["timeframes"] = serde_json::json!(timeframes);
             request["forming"] = serde_json::json!(forming);
+        }
+        for (name, value) in [("throttle_ms", way.throttle_ms), ("batch_ms", way.batch_ms)] {
+            if value > 0 {
+                request[name] = serde_json::json!(value);
+                connection.paced = true;
+            }
+        }
+        if way.binary {
+            request["format"] = serde_json::json!("binary");
+            connection.binary = true;
         }
         if !since.is_empty() {
             let bare = |topic: &String| topic[channel.len() + 1..].to_owned();
@@ -325,8 +364,29 @@ impl Client {
             match opcode {
                 1 => {
                     let text = std::str::from_utf8(payload).map_err(|_| "text that is not UTF-8")?;
-                    shared.messages += 1;
-                    self.tampered(connection, text, shared)?;
+                    if !text.starts_with('[') {
+                        shared.messages += 1;
+                        self.tampered(connection, text, shared)?;
+                        continue;
+                    }
+                    if !connection.paced {
+                        return Err(format!("nobody asked for arrays: {text}"));
+                    }
+                    shared.gathered += 1;
+                    for item in items(text) {
+                        shared.messages += 1;
+                        connection.on_text(item, shared)?;
+                    }
+                }
+                2 if connection.binary => {
+                    shared.binary += 1;
+                    let mut rest = payload;
+                    while !rest.is_empty() {
+                        let (record, used) = Record::read(rest).ok_or("a record that is not whole")?;
+                        rest = &rest[used..];
+                        shared.messages += 1;
+                        connection.on_text(&record.json(), shared)?;
+                    }
                 }
                 8 => {
                     let code = payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
@@ -626,7 +686,10 @@ fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
             Some(long) => (usize::from(u16::from_be_bytes([long[0], long[1]])), 4),
             None => return Ok(None),
         },
-        127 => return Err("a frame past 64 KiB".to_owned()),
+        127 => match bytes.get(2..10).and_then(|long| long.try_into().ok()) {
+            Some(long) => (u64::from_be_bytes(long) as usize, 10),
+            None => return Ok(None),
+        },
         short => (usize::from(short), 2),
     };
     Ok(bytes.get(header..header + length).map(|payload| (first & 15, payload, header + length)))

@@ -7,6 +7,9 @@ mod clients;
 mod feeds;
 mod model;
 mod random;
+#[path = "../binary/record.rs"]
+#[allow(dead_code, reason = "it also says what the C decoder prints, which is checked elsewhere")]
+mod record;
 mod text;
 mod world;
 
@@ -51,6 +54,8 @@ fn whatever_happens_clients_hold_exactly_what_was_accepted() {
                 total.late += outcome.late;
                 total.taken_back += outcome.taken_back;
                 total.checked_bars += outcome.checked_bars;
+                total.gathered += outcome.gathered;
+                total.binary += outcome.binary;
             }
             Err(problem) => {
                 eprintln!("seed {seed}: {problem}");
@@ -64,6 +69,7 @@ fn whatever_happens_clients_hold_exactly_what_was_accepted() {
     // A run in which nothing happens would prove nothing.
     if seeds.end - seeds.start >= 100 {
         assert!(total.rings_broken > 0 && total.recovered > 0 && total.told_of_loss > 0);
+        assert!(total.gathered > 0 && total.binary > 0);
         assert!(total.late > 0 && total.taken_back > 0 && total.checked_bars > 0);
     }
 }

@@ -23,6 +23,29 @@ pub fn number(text: &str, name: &str) -> Result<u64, String> {
     value.parse().map_err(|_| format!("{name} is no number in {text}"))
 }
 
+/// The objects of a JSON array of objects. No string in them has a brace.
+pub fn items(array: &str) -> Vec<&str> {
+    let (mut items, mut depth, mut from) = (Vec::new(), 0, 0);
+    for (at, byte) in array.bytes().enumerate() {
+        match byte {
+            b'{' => {
+                if depth == 0 {
+                    from = at;
+                }
+                depth += 1;
+            }
+            b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    items.push(&array[from..=at]);
+                }
+            }
+            _ => {}
+        }
+    }
+    items
+}
+
 /// Decimal text in units of 10^-places.
 pub fn units(text: &str, places: usize) -> Option<i128> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));

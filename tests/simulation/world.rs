@@ -11,7 +11,7 @@ use tickwire::runtime::clock::{Clock, ManualClock};
 use tickwire::runtime::transport::Network;
 use tickwire::topology::{Engine, Outlet};
 
-use crate::clients::{Client, Habit, Shared, Tamper};
+use crate::clients::{Client, Habit, INTERVAL_MS_MAX, Shared, Tamper, Way};
 use crate::feeds::{Feed, Market, Meant};
 use crate::model::{Model, Row, Rules};
 use crate::random::Random;
@@ -35,6 +35,8 @@ pub struct Shape {
     /// Budgets of history and trades are so small that both forget. Never orderly.
     forgets: bool,
     stalls: bool,
+    /// Clients ask for intervals and binary records.
+    paced: bool,
     ticks: u64,
     tolerance: i64,
 }
@@ -52,6 +54,8 @@ pub struct Outcome {
     pub late: u64,
     pub taken_back: u64,
     pub checked_bars: u64,
+    pub gathered: u64,
+    pub binary: u64,
 }
 
 /// Faults put into a run to see that the checks find them.
@@ -88,6 +92,8 @@ struct World {
     reports: HashMap<(String, String), u64>,
     checked_bars: u64,
     finishing: bool,
+    /// All intervals of clients have ended, with nothing new.
+    rested: bool,
 }
 
 fn config(random: &mut Random) -> (Config, Shape) {
@@ -126,11 +132,12 @@ fn config(random: &mut Random) -> (Config, Shape) {
         orderly,
         forgets,
         stalls: !random.one_in(3),
+        paced: random.one_in(2),
         ticks: 200 + random.below(200),
         tolerance: config.candles.late_tolerance.0,
     };
-    // A steady client can be too slow for 16 KiB while the gateway stands still.
-    if shape.stalls || forgets {
+    // A steady client can be too slow for 16 KiB while the gateway stands still, and so much may gather in an interval.
+    if shape.stalls || forgets || shape.paced {
         config.gateway.outbox_facts_bytes_max = 1 << 20;
     }
     (config, shape)
@@ -186,6 +193,7 @@ impl World {
             reports: HashMap::new(),
             checked_bars: 0,
             finishing: false,
+            rested: false,
             random,
             shape,
         }
@@ -248,9 +256,9 @@ impl World {
         self.clients[0].connect(&self.network, CLIENTS, &mut self.random);
         self.settle()?;
         let labels = self.shape.labels;
-        self.clients[0].subscribe("trades", &["*"], &[], true, false);
-        self.clients[0].subscribe("bars", &["*"], labels, true, false);
-        self.clients[0].subscribe("quotes", &["*"], &[], true, false);
+        self.clients[0].subscribe("trades", &["*"], &[], (true, false), Way::default());
+        self.clients[0].subscribe("bars", &["*"], labels, (true, false), Way::default());
+        self.clients[0].subscribe("quotes", &["*"], &[], (true, false), Way::default());
         self.settle()
     }
 
@@ -299,7 +307,8 @@ impl World {
         let from = random.below(labels.len() as u64) as usize;
         let channel = random.pick(&["bars", "bars", "bars", "trades", "trades", "quotes"]);
         let (forming, recover) = (!random.one_in(3), !random.one_in(4));
-        client.subscribe(channel, symbols, &labels[from..], forming, recover);
+        let way = if self.shape.paced { Way::any(random) } else { Way::default() };
+        client.subscribe(channel, symbols, &labels[from..], (forming, recover), way);
     }
 
     fn publish(&mut self) -> Result<u64, String> {
@@ -439,6 +448,13 @@ impl World {
             return Ok(());
         }
         self.settle()?;
+        let paced = self.clients.iter().any(|client| client.connection.as_ref().is_some_and(|c| c.paced));
+        self.rested = paced && (self.finishing || self.random.one_in(2));
+        if self.rested {
+            // Nothing happens for so long that every interval ends.
+            self.pass(INTERVAL_MS_MAX as i64 * MS)?;
+            if self.finishing { self.read_all()? } else { self.settle()? }
+        }
         (0..self.clients.len()).try_for_each(|at| self.check_states_of(at))
     }
 
@@ -446,6 +462,9 @@ impl World {
         let client = &self.clients[at];
         let Some(connection) = client.connection.as_ref().filter(|_| client.is_idle()) else { return Ok(()) };
         if client.habit == Habit::Slow && !self.finishing {
+            return Ok(());
+        }
+        if connection.paced && !self.rested {
             return Ok(());
         }
         let now = self.now();
@@ -526,6 +545,8 @@ impl World {
             late: self.total("late"),
             taken_back: self.model.counts.taken_back,
             checked_bars: self.checked_bars,
+            gathered: self.shared.gathered,
+            binary: self.shared.binary,
         })
     }
 

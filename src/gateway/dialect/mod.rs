@@ -114,6 +114,16 @@ pub enum Symbols {
     Named(Vec<Symbol>),
 }
 
+impl Symbols {
+    /// How many there are to name; a wildcard counts as one.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::All => 1,
+            Self::Named(names) => names.len(),
+        }
+    }
+}
+
 /// Where a client's own copy of a stream ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Since {
