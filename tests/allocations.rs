@@ -58,7 +58,7 @@ fn the_counter_counts() {
 
 const START: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 const STEP: Nanos = Nanos::from_millis(20);
-const CLIENTS: u16 = 12;
+const CLIENTS: u16 = 18;
 
 fn config() -> Config {
     let mut config = Config::from_environment(|_| None).expect("the defaults are good");
@@ -77,11 +77,14 @@ fn config() -> Config {
 }
 
 /// A client that only reads: the handshake and its one request are written by hand.
-fn client(network: &Network, request: &str) -> End {
+fn client(network: &Network, (path, request): (&str, &str)) -> End {
     let mut end = network.connect(8_080, 1 << 20).expect("the gateway listens");
-    let handshake = "GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let handshake = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
     end.write_all(handshake.as_bytes()).expect("room");
+    let request = format!("{request:>126}");
     // A masked text frame of 126 to 65,535 bytes; a mask of zeros leaves the text as it is.
     let len = request.len() as u16;
     end.write_all(&[0x81, 0x80 | 126, (len >> 8) as u8, len as u8, 0, 0, 0, 0]).expect("room");
@@ -109,25 +112,34 @@ impl World {
         let engine = engine.expect("nothing here can be refused");
         let mut feed = network.connect(9_001, 1 << 20).expect("the source listens");
         feed.write_all(b"symbol,timestamp_ns,price,size,trade_id\n").expect("room");
-        let request = |n: u16| match n % 6 {
-            0 => {
-                r#"{"action":"subscribe","channel":"bars","symbols":["AAA","BBB","CCC"],"timeframes":["1s","5s","1m"],"id":"long enough for the frame","pad":0}"#
-            }
-            1 => {
-                r#"{"action":"subscribe","channel":"trades","symbols":["*"],"id":"long enough for the frame that is written by hand above, which wants 126","pad":0}"#
-            }
-            2 => {
-                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"batch_ms":100,"id":"long enough for the frame above, 126"}"#
-            }
-            3 => {
-                r#"{"action":"subscribe","channel":"trades","symbols":["*"],"format":"binary","batch_ms":1000,"id":"long enough for the frame above, which wants 126"}"#
-            }
-            4 => {
-                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","5s"],"throttle_ms":250,"format":"binary","id":"long enough, 126"}"#
-            }
-            _ => {
-                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"forming":true,"id":"long enough for the frame above, 126"}"#
-            }
+        let request = |n: u16| match n % 9 {
+            0 => (
+                "/v1/stream",
+                r#"{"action":"subscribe","channel":"bars","symbols":["AAA","BBB","CCC"],"timeframes":["1s","5s","1m"]}"#,
+            ),
+            1 => ("/v1/stream", r#"{"action":"subscribe","channel":"trades","symbols":["*"]}"#),
+            2 => (
+                "/v1/stream",
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"batch_ms":100}"#,
+            ),
+            3 => (
+                "/v1/stream",
+                r#"{"action":"subscribe","channel":"trades","symbols":["*"],"format":"binary","batch_ms":1000}"#,
+            ),
+            4 => (
+                "/v1/stream",
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","5s"],"throttle_ms":250,"format":"binary"}"#,
+            ),
+            5 => (
+                "/ws",
+                r#"{"type":"subscription","data":{"action":"subscribe","symbols":["*"],"timeframes":["1s","1m"]}}"#,
+            ),
+            6 => ("/api/ws", r#"{"type":"subscribe","channel":"ticker","ticker":"*"}"#),
+            7 => ("/stocks", r#"{"action":"subscribe","params":"T.*,A.*,AM.AAA"}"#),
+            _ => (
+                "/v1/stream",
+                r#"{"action":"subscribe","channel":"bars","symbols":["*"],"timeframes":["1s","1m"],"forming":true}"#,
+            ),
         };
         let clients = (0..CLIENTS).map(|n| client(&network, request(n))).collect();
         let buffer = vec![0; 1 << 16];

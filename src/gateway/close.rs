@@ -13,6 +13,8 @@
 //! | 4008 | slow consumer | facts waited past `outbox_facts_bytes_max` or `outbox_facts_age_ms_max`, or were lost |
 //! | 4009 | replaced | the same user connected again |
 //! | 4010 | idle | nothing was received for twice `heartbeat_s`, pongs included |
+//!
+//! Clients of `/stocks` are told 1008 for 4008 and 1012 for 1001: see [`super::dialect::Dialect::close_code`].
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,8 @@ use crate::runtime::Stream;
 use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, Upgrade, read_upgrade};
 
 use super::close::{self, CloseCode};
-use super::dialect::{Delivery, Parsed};
+use super::dialect::Delivery;
+use super::dialect::Parsed;
 use super::lengthy::Lengthy;
 use super::outbox::Outbox;
 use super::rates::Rates;
@@ -100,7 +101,7 @@ pub struct Connection {
     pub alarm: Option<UnixNanos>,
     /// Its request that takes more than one turn.
     pub lengthy: Option<Lengthy>,
-    /// What else the same message asks for.
+    /// Further requests of the same message.
     pub requests: VecDeque<Parsed>,
     /// Its joins that are not yet complete, in the order they were asked for.
     pub joins: VecDeque<u32>,
@@ -153,6 +154,11 @@ impl Connection {
             head_bytes_max: REQUEST_BYTES_MAX,
             websocket: None,
         }
+    }
+
+    /// Whether a request is under way or waits for one.
+    pub fn is_busy(&self) -> bool {
+        self.lengthy.is_some() || !self.requests.is_empty()
     }
 
     /// Turns to WebSocket; what came after the request is its first input.

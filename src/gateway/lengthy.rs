@@ -1,10 +1,12 @@
-//! Requests about many topics: carried out in steps, so that no other client waits for the whole of one.
+//! Requests about many topics, and messages of many requests: carried out in steps, so that no other client waits for the whole of
+//! one.
 //!
 //! While a request of a connection is under way nothing further is read from it, so its requests stay in order.
 
 use crate::model::{Channel, SymbolId, Topic};
 
-use super::dialect::{Delivery, Reply, Since, Symbols};
+use super::connection::Connection;
+use super::dialect::{Delivery, Parsed, Reply, Since, Symbols};
 use super::join::{Plan, Wish};
 use super::request::{echo, topic_of};
 use super::topics::Terms;
@@ -40,6 +42,25 @@ pub(super) struct Resolve {
     pub done: usize,
 }
 
+impl Resolve {
+    /// A look.
+    pub(super) fn new(id: Option<String>, about: (Channel, Symbols, Vec<usize>)) -> Self {
+        let (channel, symbols, levels) = about;
+        Self {
+            id,
+            channel,
+            symbols,
+            levels,
+            since: None,
+            delivery: None,
+            terms: Terms::plain(true),
+            trades: 0,
+            topics: Vec::new(),
+            done: 0,
+        }
+    }
+}
+
 /// An end of subscriptions.
 pub(super) struct Leave {
     pub id: Option<String>,
@@ -52,10 +73,17 @@ pub(super) struct Leave {
 }
 
 impl Gateway {
-    /// Begins a request, and ends it too if it is short.
+    /// Notes the rest of a request; [`Gateway::go_on`] carries it out.
     pub(super) fn take_on(&mut self, slot: u32, lengthy: Lengthy) {
+        if let Some(connection) = self.connection(slot) {
+            connection.lengthy = Some(lengthy);
+        }
+    }
+
+    /// Begins the requests of a message, and ends them too if they are short. None is under way yet.
+    pub(super) fn take_all(&mut self, slot: u32, requests: Vec<Parsed>) {
         let Some(connection) = self.connection(slot) else { return };
-        connection.lengthy = Some(lengthy);
+        connection.requests.extend(requests);
         let mut budget = TOPICS_PER_TURN;
         self.go_on(slot, &mut budget);
         if self.is_busy(slot) {
@@ -66,7 +94,7 @@ impl Gateway {
     /// Whether a request of this connection is under way.
     pub(super) fn is_busy(&self, slot: u32) -> bool {
         let connection = self.connections.get(slot as usize).and_then(Option::as_deref);
-        connection.is_some_and(|connection| connection.lengthy.is_some())
+        connection.is_some_and(Connection::is_busy)
     }
 
     /// Whether something under way can go on.
@@ -84,10 +112,7 @@ impl Gateway {
             self.go_on(slot, &mut budget);
             if self.is_busy(slot) {
                 self.lengthy.push_back(slot);
-                continue;
-            }
-            self.serve(slot);
-            if !self.is_busy(slot) {
+            } else {
                 self.list_read(slot);
             }
         }
@@ -98,6 +123,21 @@ impl Gateway {
     }
 
     fn go_on(&mut self, slot: u32, budget: &mut usize) {
+        self.finish_request(slot, budget);
+        while *budget > 0
+            && let Some(parsed) = self.next_request(slot)
+        {
+            *budget -= 1;
+            match parsed {
+                Ok(envelope) => self.on_request(slot, envelope),
+                Err(error) => self.reply_error(slot, error.id.as_deref(), error.code, &error.message),
+            }
+            self.finish_request(slot, budget);
+        }
+    }
+
+    /// Goes on with one request.
+    fn finish_request(&mut self, slot: u32, budget: &mut usize) {
         while *budget > 0
             && let Some(lengthy) = self.connection(slot).and_then(|connection| connection.lengthy.take())
         {
@@ -119,6 +159,12 @@ impl Gateway {
                 connection.lengthy = next;
             }
         }
+    }
+
+    /// The next request of a message, once the one before it is over.
+    fn next_request(&mut self, slot: u32) -> Option<Parsed> {
+        let connection = self.connection(slot)?;
+        if connection.lengthy.is_some() { None } else { connection.requests.pop_front() }
     }
 
     fn resolve_some(&mut self, slot: u32, mut this: Box<Resolve>, budget: &mut usize) -> Option<Lengthy> {
@@ -177,23 +223,5 @@ impl Gateway {
         let Leave { id, channel, names, .. } = *this;
         self.reply(slot, id.as_deref(), &Reply::Unsubscribed { channel, symbols: &names });
         None
-    }
-
-    /// A subscribe, checked and with room for it.
-    pub(super) fn resolve(
-        &mut self,
-        slot: u32,
-        id: Option<String>,
-        about: (Channel, Symbols, Vec<usize>),
-        how: Option<(Delivery, Terms)>,
-        since: Option<Since>,
-        trades: usize,
-    ) {
-        let (channel, symbols, levels) = about;
-        let (delivery, terms) = (how.map(|(delivery, _)| delivery), how.map(|(_, terms)| terms));
-        let terms = terms.unwrap_or(Terms::plain(true));
-        let (topics, done) = (Vec::new(), 0);
-        let resolve = Resolve { id, channel, symbols, levels, since, delivery, terms, trades, topics, done };
-        self.take_on(slot, Lengthy::Resolve(Box::new(resolve)));
     }
 }

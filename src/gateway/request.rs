@@ -7,7 +7,7 @@ use crate::model::{Channel, Symbol, SymbolError, SymbolId, Topic};
 use super::Gateway;
 use super::dialect::{self, Delivery, Envelope, Listed, Reply, Request, Since, Symbols};
 use super::lane::LANES_MAX;
-use super::lengthy::{Leave, Lengthy};
+use super::lengthy::{Leave, Lengthy, Resolve};
 
 impl Gateway {
     /// One text message of a client.
@@ -16,27 +16,13 @@ impl Gateway {
         let codec = dialect::TABLE[connection.dialect];
         let mut requests = Vec::new();
         codec.parse(text, &self.timeframes, &mut requests);
-        let Some(connection) = self.connection(slot) else { return };
-        connection.requests = requests.into();
-        self.serve(slot);
+        self.take_all(slot, requests);
         while let Some(slot) = self.evictions.pop() {
             self.evict(slot, "too many answers wait for this client");
         }
     }
 
-    /// Carries out what the last message asks for, one request after the other, until one takes its time.
-    pub(super) fn serve(&mut self, slot: u32) {
-        while !self.is_busy(slot)
-            && let Some(parsed) = self.connection(slot).and_then(|connection| connection.requests.pop_front())
-        {
-            match parsed {
-                Ok(envelope) => self.on_request(slot, envelope),
-                Err(error) => self.reply_error(slot, error.id.as_deref(), error.code, &error.message),
-            }
-        }
-    }
-
-    fn on_request(&mut self, slot: u32, envelope: Envelope) {
+    pub(super) fn on_request(&mut self, slot: u32, envelope: Envelope) {
         let id = envelope.id;
         match envelope.request {
             Request::Subscribe { channel, symbols, levels, delivery, since, trades } => {
@@ -103,7 +89,9 @@ impl Gateway {
             );
             return self.reply_error(slot, id.as_deref(), "too_many_intervals", &message);
         };
-        self.resolve(slot, id, (channel, symbols, levels), Some((delivery, terms)), since, trades);
+        let resolve = Resolve::new(id, (channel, symbols, levels));
+        let delivery = Some(delivery);
+        self.take_on(slot, Lengthy::Resolve(Box::new(Resolve { delivery, terms, since, trades, ..resolve })));
     }
 
     fn count_fresh(&mut self, slot: u32, channel: Channel, symbols: &Symbols, levels: &[usize]) -> usize {
@@ -163,7 +151,8 @@ impl Gateway {
             let message = format!("{count} snapshots are more than the {most} allowed at once");
             return self.reply_error(slot, id.as_deref(), "too_many_subscriptions", &message);
         }
-        self.resolve(slot, id, (channel, symbols, levels), None, None, 0);
+        let resolve = Resolve::new(id, (channel, symbols, levels));
+        self.take_on(slot, Lengthy::Resolve(Box::new(resolve)));
     }
 
     fn unsubscribe(

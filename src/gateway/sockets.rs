@@ -85,7 +85,7 @@ impl Gateway {
         let connection = self.connections.get(slot as usize).and_then(Option::as_deref);
         connection.is_some_and(|connection| {
             connection.phase == Phase::Open
-                && (connection.lengthy.is_some()
+                && (connection.is_busy()
                     || connection.outbox.answers_bytes() > self.options.outbox_answers_bytes_max / 16)
         })
     }

@@ -21,7 +21,9 @@ if sys.version_info < (3, 10):
     sys.exit(f"Python 3.10 or later is needed; this is {sys.version.split()[0]}")
 
 # In the order in which they are run: quick ones first.
-FILES = ["usage", "messages", "binary", "lists", "clocks", "endings", "demo", "frames", "handshakes", "limits", "floods", "joins", "dialects", "official", "browser"]
+FILES = (
+    "usage messages binary lists clocks endings demo frames handshakes dialects official browser limits floods joins".split()
+)
 # The load client is a package of its own that takes longer to build than to try.
 if os.environ.get("TICKWIRE_WSLOAD"):
     FILES.insert(1, "load")

@@ -326,3 +326,20 @@ fn a_connection_is_told_of_ten_prices_a_second_at_most_each_the_newest_and_all_i
     assert!((18..=21).contains(&seen), "{seen} in two seconds");
     assert!(told.len() == 3 && told.values().all(|&n| n >= 6), "{told:?}");
 }
+
+#[test]
+fn a_message_of_thousands_of_requests_is_answered_in_order_though_it_takes_many_turns() {
+    let names: Vec<String> = (0..3_000).map(|n| format!("S{n}")).collect();
+    let mut world = World::with_symbols(1, options(), 8_192, 4_096);
+    let mut client = stocks(&mut world);
+    let params: Vec<String> = names.iter().map(|name| format!("T.{name}")).collect();
+    client.send(&format!(r#"{{"action":"subscribe","params":"{}"}}"#, params.join(",")));
+    client.send(r#"{"action":"unsubscribe","params":"T.S2999"}"#);
+    let topics = answer_all(&mut world, 0);
+    assert_eq!(topics.len(), names.len());
+    let seen = events(&client.all());
+    let mut wanted: Vec<String> =
+        params.iter().map(|param| format!("success: subscribed to: {param}")).collect();
+    wanted.push("success: unsubscribed to: T.S2999".to_owned());
+    assert_eq!(seen, wanted);
+}

@@ -322,22 +322,30 @@ fn no_bytes_make_the_gateway_fall_over() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 56) as u8
     };
-    for round in 0..300 {
+    let right = [
+        ("/v1/stream", r#"{"action":"subscribe","channel":"bars","symbols":["A"],"timeframes":["1m"]}"#),
+        (
+            "/ws",
+            r#"{"type":"subscription","data":{"action":"subscribe","symbols":["A"],"timeframes":["1m"]}}"#,
+        ),
+        ("/api/ws", r#"{"type":"subscribe","channel":"ticker","ticker":"A"}"#),
+        ("/stocks", r#"{"action":"subscribe","params":"T.A,Q.A,A.*,AM.A"}"#),
+    ];
+    for round in 0..1_200 {
+        let (path, request) = right[round / 3 % right.len()];
         let length = usize::from(byte()) * 4;
         let noise: Vec<u8> = (0..length).map(|_| byte()).collect();
         let mut end = world.raw();
         match round % 3 {
             0 => end.write_all(&noise).unwrap(),
-            1 => end.write_all(&[upgrade("/v1/stream").as_bytes(), &noise].concat()).unwrap(),
+            1 => end.write_all(&[upgrade(path).as_bytes(), &noise].concat()).unwrap(),
             _ => {
-                let mut text =
-                    br#"{"action":"subscribe","channel":"bars","symbols":["A"],"timeframes":["1m"]}"#
-                        .to_vec();
+                let mut text = request.as_bytes().to_vec();
                 for _ in 0..3 {
                     let place = usize::from(byte()) % text.len();
                     text[place] = byte() & 0x7f;
                 }
-                let bytes = [upgrade("/v1/stream").into_bytes(), frame(0x81, &text)].concat();
+                let bytes = [upgrade(path).into_bytes(), frame(0x81, &text)].concat();
                 end.write_all(&bytes).unwrap();
             }
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::model::decimal::{write_i64, write_u64};
 use crate::model::{Channel, Event, EventKind, Timeframes, UnixNanos};
 
-use super::json::{put, string};
+use super::json::{candle, put, string};
 use super::native::request::{Fault, read_level, read_object, read_symbol, text_field, unknown, wrong};
 use super::{Delivery, Dialect, Envelope, Parsed, Reply, Request, RequestError, Scene, Symbols};
 
@@ -44,22 +44,7 @@ impl Dialect for Candles {
         put(out, scene.timeframes.label(event.topic.level()));
         put(out, r#"","timestamp":"#);
         write_i64(out, bar.start.micros());
-        for (name, price) in [
-            (r#","open":"#, bar.open),
-            (r#","high":"#, bar.high),
-            (r#","low":"#, bar.low),
-            (r#","close":"#, bar.close),
-        ] {
-            put(out, name);
-            price.write(out);
-        }
-        put(out, r#","volume":"#);
-        bar.volume.write(out);
-        put(out, r#","vwap":"#);
-        match bar.vwap() {
-            Some(vwap) => vwap.write(out),
-            None => put(out, "null"),
-        }
+        candle(out, &bar);
         put(out, if complete { r#","is_complete":true}}"# } else { r#","is_complete":false}}"# });
     }
 

@@ -1,7 +1,7 @@
 //! Pieces of JSON text that several dialects write by hand.
 
-use crate::model::UnixNanos;
 use crate::model::decimal::write_u64;
+use crate::model::{Bar, UnixNanos};
 
 /// Appends text as it is.
 #[inline]
@@ -28,6 +28,26 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.push(b'"');
+}
+
+/// Appends `,"open":1,"high":2,"low":1,"close":2,"volume":7,"vwap":1.5`; the last is null without volume.
+pub fn candle(out: &mut Vec<u8>, bar: &Bar) {
+    for (name, price) in [
+        (r#","open":"#, bar.open),
+        (r#","high":"#, bar.high),
+        (r#","low":"#, bar.low),
+        (r#","close":"#, bar.close),
+    ] {
+        put(out, name);
+        price.write(out);
+    }
+    put(out, r#","volume":"#);
+    bar.volume.write(out);
+    put(out, r#","vwap":"#);
+    match bar.vwap() {
+        Some(vwap) => vwap.write(out),
+        None => put(out, "null"),
+    }
 }
 
 /// Appends `2026-02-07T14:30:00.123Z`: UTC to the millisecond, rounded down.

@@ -5,7 +5,7 @@ use crate::model::{
     BarState, Channel, Event, EventKind, Nanos, Price, Size, Tick, TickKind, TradeId, UnixNanos, Venue,
 };
 
-use super::json::{iso_millis, put, string};
+use super::json::{candle, iso_millis, put, string};
 use super::{Dialect, Format, Listed, Parsed, Position, Reply, Scene};
 use crate::model::Timeframes;
 
@@ -105,22 +105,7 @@ fn bar(out: &mut Vec<u8>, event: &Event, state: BarState, scene: &Scene<'_>) {
     put(out, r#","end":"#);
     let end = scene.timeframe(event.topic).map_or(bar.start, |length| bar.start + length.nanos());
     write_i64(out, end.micros());
-    for (name, price) in [
-        (r#","open":"#, bar.open),
-        (r#","high":"#, bar.high),
-        (r#","low":"#, bar.low),
-        (r#","close":"#, bar.close),
-    ] {
-        put(out, name);
-        price.write(out);
-    }
-    put(out, r#","volume":"#);
-    bar.volume.write(out);
-    put(out, r#","vwap":"#);
-    match bar.vwap() {
-        Some(vwap) => vwap.write(out),
-        None => put(out, "null"),
-    }
+    candle(out, &bar);
     put(out, r#","trades":"#);
     write_u64(out, bar.trades);
     put(
