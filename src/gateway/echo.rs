@@ -1,5 +1,5 @@
-//! A path that sends every message back, for conformance suites. It is there only where
-//! [`GatewayOptions::echo_bytes_max`](super::GatewayOptions::echo_bytes_max) opens it, and has no way of its own to the socket: an echo is an answer in the outbox.
+//! A path that sends every message back, for conformance suites. Only [`GatewayOptions::echo_bytes_max`](super::GatewayOptions::echo_bytes_max)
+//! opens it. It has no way of its own to the socket: an echo is an answer in the outbox.
 
 use crate::runtime::websocket::Upgrade;
 

@@ -139,7 +139,7 @@ def a_ping_flood_that_is_allowed_costs_no_memory_and_disturbs_nobody(binary):
         deaf, polite = Raw.open(world.engine.port), Raw.open(world.engine.port)
         world.measure()
         block = b"".join(frame(PING, f"{n:04}".encode()) for n in range(1_000))
-        # One never reads its pongs: a newer pong replaces one that was not sent.
+        # One never reads its pongs: past a few of them a newer pong replaces one that was not sent.
         deaf.socket.settimeout(1)
         for _ in range(PING_FLOOD // 1_000):
             if not deaf.send_while_open(block):
