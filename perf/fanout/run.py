@@ -134,7 +134,7 @@ def arguments():
     parser.add_argument("--processors", type=int, nargs=2, default=[0, 1], metavar=("SERVER", "LOAD"))
     parser.add_argument("--most", action="store_true", help="also find the highest rate each server holds at 1,000 connections")
     parser.add_argument("--callgrind", action="store_true", help="also count tickwire's instructions a frame; needs valgrind")
-    parser.add_argument("--only-extra", action="store_true", help="leave the scenarios out")
+    parser.add_argument("--only-extra", action="store_true", help="leave the scenarios out, and those of the results file as they are")
     parser.add_argument("--results", type=Path, default=HERE.parent / "results/fanout.json", help="default: %(default)s")
     args = parser.parse_args()
     if args.pairs < 1 or args.duration < 1:
@@ -154,10 +154,15 @@ def main():
         "what": "one message of about 300 bytes to every connection at a fixed rate; server and load client on a processor each",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": about,
+        # With other work on the machine only the ratios mean something, and those not much.
+        "preliminary": about["load_1m_at_start"] > 0.5,
         "rounds": args.pairs,
         "seconds": args.duration,
         "scenarios": {},
     }
+    if args.only_extra and args.results.is_file():
+        # What is not measured anew stays, with what it was taken on.
+        results = json.loads(args.results.read_text())
     trouble = None
     try:
         programs = Programs(args.tickwire, args.wsload, args.peers, *args.processors)
@@ -168,11 +173,14 @@ def main():
             results["most"] = find_most(programs, args.servers, args.duration, args.warmup)
         if args.callgrind:
             results["callgrind"] = instructions_per_frame(programs)
-            print(f"\ntickwire: {results['callgrind']['instructions_per_frame']:.0f} instructions of its own a frame")
+            counted = results["callgrind"]
+            print(f"\ntickwire: {counted['instructions_per_frame']:.0f} instructions of its own a frame, {counted['frames_per_read']:.2f} frames at a time")
     except Trouble as found:
         # What was measured before is not lost.
         trouble = results["trouble"] = str(found)
-    results["machine"]["load_1m_at_end"] = os.getloadavg()[0]
+    about["load_1m_at_end"] = os.getloadavg()[0]
+    if args.only_extra:
+        results["extra_taken"] = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": about}
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(json.dumps(results, indent=1) + "\n")
     print(f"\nwritten to {args.results}")

@@ -223,8 +223,11 @@ impl Gateway {
     /// Lists what to write next to a connection; states are encoded here, if nobody did before.
     pub(super) fn gather(&mut self, slot: usize, pieces: &mut Vec<Piece>) {
         pieces.clear();
-        // The outbox is taken out so that the rest of the gateway can encode for it.
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
+        if !connection.outbox.has_states() {
+            return connection.outbox.gather(PIECES_MAX, pieces, |_, _| None);
+        }
+        // The outbox is taken out so that the rest of the gateway can encode for it.
         let mut outbox = std::mem::take(&mut connection.outbox);
         outbox.gather(PIECES_MAX, pieces, |id, lanes| self.newest(slot as u32, id, lanes));
         if let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) {

@@ -265,6 +265,11 @@ impl Outbox {
             && self.last.is_none()
     }
 
+    /// Whether any subscription's state is dirty.
+    pub fn has_states(&self) -> bool {
+        !self.states.is_empty()
+    }
+
     /// Bytes of facts and answers that wait.
     pub fn queued_bytes(&self) -> usize {
         self.facts_bytes + self.answers_bytes

@@ -91,15 +91,15 @@ pub fn run(arguments: &FeedArguments) -> Result<(), Failure> {
         late_p99_us: late.value_at_quantile(0.99),
         late_max_us: late.max(),
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&sent).map_err(|error| Failure::Run(error.to_string()))?);
+    let text = if arguments.json {
+        serde_json::to_string(&sent).map_err(|error| Failure::Run(error.to_string()))?
     } else {
-        println!(
+        format!(
             "{} trades, {:.0} a second; late by µs: p50 {}  p99 {}  max {}",
             sent.trades, sent.per_s, sent.late_p50_us, sent.late_p99_us, sent.late_max_us
-        );
-    }
-    Ok(())
+        )
+    };
+    writeln!(std::io::stdout(), "{text}").map_err(|error| Failure::Run(format!("standard output: {error}")))
 }
 
 fn is_plain(name: &str) -> bool {

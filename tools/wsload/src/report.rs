@@ -179,7 +179,10 @@ impl Report {
     /// A table on standard output.
     pub fn print(&self) {
         let Self { latency, sequences, ends, .. } = self;
-        println!(
+        // Whoever has stopped reading needs no more lines.
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(
+            out,
             "{} frames in {:.1} s: {:.0} frames/s, {:.1} MB/s, {:.0} bytes a frame",
             self.frames,
             self.duration_s,
@@ -187,20 +190,24 @@ impl Report {
             self.bytes_per_s / 1e6,
             self.bytes_per_frame.unwrap_or_default()
         );
-        println!(
+        let _ = writeln!(
+            out,
             "latency from due, µs: p50 {}  p90 {}  p99 {}  p99.9 {}  max {}  ({} messages)",
             latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us, latency.count
         );
-        println!(
+        let _ = writeln!(
+            out,
             "sequences: {} checked, {} facts missing, {} repeated; {} notices of slowness, {} errors",
             sequences.checked, sequences.missing, sequences.repeats, self.slow_notices, self.errors
         );
-        println!(
+        let _ = writeln!(
+            out,
             "ended: closes by code {:?}, {} without a close, {} broken, {} slow or stopped ones",
             ends.closes, ends.without_close, ends.broken, ends.slow_or_stopped
         );
         for (number, thread) in self.threads.iter().enumerate() {
-            println!(
+            let _ = writeln!(
+                out,
                 "wsload thread {number}: {:.0} % busy, {:.0} % headroom, waited {:.0} % for a processor; {:.1} frames a read",
                 thread.busy * 100.0,
                 thread.headroom * 100.0,
@@ -209,7 +216,8 @@ impl Report {
             );
         }
         if let Some(server) = &self.server {
-            println!(
+            let _ = writeln!(
+                out,
                 "server: {:.0} % of a processor, {:.3} µs a frame, {:.0} % of it in its own code, waited {:.0} %, {:.1} MiB",
                 server.busy * 100.0,
                 server.us_per_frame.unwrap_or_default(),
