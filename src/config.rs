@@ -152,6 +152,8 @@ struct BarsSection {
     feed_offset_max_ms: Option<i64>,
     history_mib_max: Option<usize>,
     trades_mib_max: Option<usize>,
+    preallocate: Option<bool>,
+    trades_per_symbol_max: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -280,6 +282,11 @@ const VARIABLES: &[Variable] = &[
         names: &["TICKWIRE_TRADES_MIB_MAX"],
         key: "bars.trades_mib_max",
         set: |file, text| number(text).map(|value| file.bars.trades_mib_max = value),
+    },
+    Variable {
+        names: &["TICKWIRE_TRADES_PER_SYMBOL_MAX", "TICK_BUFFER_SIZE"],
+        key: "bars.trades_per_symbol_max",
+        set: |file, text| number(text).map(|value| file.bars.trades_per_symbol_max = value),
     },
 ];
 
@@ -431,6 +438,10 @@ impl BarsSection {
                 return Err(wrong("bars.clock", format!("{other:?} is neither \"live\" nor \"event\"")));
             }
         };
+        let trades_per_symbol_max = match self.trades_per_symbol_max {
+            None => live.trades_per_symbol_max,
+            value => range("bars.trades_per_symbol_max", value, 1, 1, usize::MAX)?,
+        };
         let mib = |key, value, default| Ok(range(key, value, default, 1, 1 << 20)? << 20);
         Ok(CandleOptions {
             bars_from,
@@ -444,6 +455,8 @@ impl BarsSection {
             )?,
             history_bytes_max: mib("bars.history_mib_max", self.history_mib_max, 256)?,
             trades_bytes_max: mib("bars.trades_mib_max", self.trades_mib_max, 256)?,
+            preallocate: self.preallocate.unwrap_or(live.preallocate),
+            trades_per_symbol_max,
             ..live
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tickwire::model::{
-    Bar, Event, EventKind, Nanos, Notional, Price, Size, SymbolId, Tick, Timeframes, TradeId, UnixNanos,
+    Bar, Day, Event, EventKind, Nanos, Notional, Price, Size, SymbolId, Tick, Timeframes, TradeId, UnixNanos,
     Volume,
 };
 use tickwire::shard::{BarClock, CandleOptions, Candles, KeepTrades, Refusal, Sink, Verdict, When};
@@ -59,11 +59,53 @@ fn group(trades: &[Counted], len: Nanos) -> BTreeMap<i64, Bar> {
 
 /// Every fact in the order in which it came, per level of each symbol.
 #[derive(Default)]
-struct Facts(BTreeMap<(u32, usize), Vec<Event>>);
+struct Facts {
+    events: BTreeMap<(u32, usize), Vec<Event>>,
+    /// Closed finest bars of each symbol, by start.
+    finest: BTreeMap<u32, BTreeMap<i64, Bar>>,
+    day: Option<Event>,
+}
 
 impl Sink for Facts {
     fn fact(&mut self, symbol: u32, event: &Event) {
-        self.0.entry((symbol, event.topic.level())).or_default().push(*event);
+        self.events.entry((symbol, event.topic.level())).or_default().push(*event);
+        self.check_day(symbol, event);
+    }
+
+    fn wants_day(&self, _symbol: u32, _level: usize) -> bool {
+        true
+    }
+
+    fn day(&mut self, _symbol: u32, event: &Event) {
+        assert!(self.day.replace(*event).is_none(), "a day without its fact");
+    }
+}
+
+const DAY: i64 = 86_400_000_000_000;
+
+impl Facts {
+    /// Each fact comes right after its day, which is the sum of the closed finest bars of the newest day.
+    fn check_day(&mut self, symbol: u32, event: &Event) {
+        let finest = self.finest.entry(symbol).or_default();
+        if event.topic.level() == 0 {
+            finest.insert(event.as_bar().start.0, event.as_bar());
+        }
+        let said = self.day.take().expect("a fact without its day");
+        assert_eq!((said.topic, said.sequence), (event.topic, event.sequence));
+        let said = said.as_day();
+        let Some((&newest, _)) = finest.last_key_value() else { return };
+        let today = newest.div_euclid(DAY) * DAY;
+        if event.as_bar().start.0 < today {
+            assert_eq!(said, Day::default(), "of a day that is over nothing is said");
+            return;
+        }
+        let bars = || finest.range(today..).map(|(_, bar)| bar);
+        assert_eq!(said.volume.0, bars().map(|bar| bar.volume.0).sum::<u128>());
+        assert_eq!(said.notional.0, bars().map(|bar| bar.notional.0).sum::<i128>());
+        // The first bar may have lost all its trades since.
+        if let Some(first) = bars().next().filter(|bar| bar.trades > 0) {
+            assert_eq!(said.open, first.open);
+        }
     }
 }
 
@@ -71,7 +113,7 @@ impl Facts {
     /// What a client holds that applied them all; checks sequences and revisions on the way.
     fn held(&self, symbol: u32, level: usize) -> BTreeMap<i64, Bar> {
         let mut bars: BTreeMap<i64, (u32, Bar)> = BTreeMap::new();
-        for (n, event) in self.0.get(&(symbol, level)).into_iter().flatten().enumerate() {
+        for (n, event) in self.events.get(&(symbol, level)).into_iter().flatten().enumerate() {
             assert_eq!(event.sequence, n as u64 + 1, "a gap in the sequence");
             let bar = event.as_bar();
             let before = bars.insert(bar.start.0, (event.rev, bar));
@@ -79,7 +121,7 @@ impl Facts {
                 (EventKind::BarClosed, None) => assert_eq!(event.rev, 0),
                 (EventKind::BarRevised, Some((rev, _))) => assert_eq!(event.rev, rev + 1),
                 other => {
-                    for e in &self.0[&(symbol, level)] {
+                    for e in &self.events[&(symbol, level)] {
                         eprintln!(
                             "L{level} {:?} seq {} rev {} start {} trades {} reason {:?} flags {:?}",
                             e.kind(),
@@ -212,7 +254,7 @@ impl World {
     }
 
     fn check_replay(&mut self, local: u32, level: usize) {
-        let facts = self.facts.0.get(&(local, level)).map_or(&[][..], Vec::as_slice);
+        let facts = self.facts.events.get(&(local, level)).map_or(&[][..], Vec::as_slice);
         let since = self.random.below(facts.len() as u64 + 1);
         let mut replayed = Vec::new();
         if self.candles.replay_bars(local, level, since, &mut replayed) {
@@ -340,7 +382,7 @@ fn a_quiet_symbols_minute_closes_at_its_end_plus_grace_without_a_next_tick() {
     apply(&mut candles, &mut facts, &trade_at(0, 5), 0);
     assert_eq!(candles.next_timer(), Some(at(40_250)));
     candles.fire(at(40_249), |_| Nanos::ZERO, &mut facts);
-    assert!(facts.0.is_empty());
+    assert!(facts.events.is_empty());
     candles.fire(at(40_250), |_| Nanos::ZERO, &mut facts);
     assert_eq!(facts.held(0, 0).len(), 1);
     assert_eq!(candles.next_timer(), None);
@@ -352,11 +394,11 @@ fn a_tick_three_seconds_late_revises_every_closed_bar_it_belongs_to_in_order() {
     apply(&mut candles, &mut facts, &trade_at(37_000, 500), 37_000);
     apply(&mut candles, &mut facts, &trade_at(39_900, 700), 39_900);
     candles.fire(at(40_300), |_| Nanos::ZERO, &mut facts);
-    let before = facts.0.clone();
+    let before = facts.events.clone();
     assert_eq!(before.values().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1]);
     assert_eq!(apply(&mut candles, &mut facts, &trade_at(37_400, 900), 40_400), Verdict::Accepted);
     for level in 0..3 {
-        let revision = facts.0[&(0, level)].last().unwrap();
+        let revision = facts.events[&(0, level)].last().unwrap();
         assert_eq!((revision.kind(), revision.rev), (EventKind::BarRevised, 1));
         assert_eq!(revision.as_bar().high, Price(900));
         facts.held(0, level);
@@ -370,7 +412,7 @@ fn one_tick_dated_an_hour_ahead_moves_nothing_but_itself() {
     apply(&mut candles, &mut facts, &trade_at(3_590_000, 9), 10);
     apply(&mut candles, &mut facts, &trade_at(500, 6), 500);
     candles.fire(at(600), |_| Nanos::ZERO, &mut facts);
-    assert!(facts.0.is_empty(), "nothing may close early");
+    assert!(facts.events.is_empty(), "nothing may close early");
     let forming = candles.forming(0, 0).unwrap().as_bar();
     assert_eq!((forming.start, forming.trades), (at(0), 2));
     candles.fire(at(60_000), |_| Nanos::ZERO, &mut facts);
@@ -398,7 +440,7 @@ fn event_time_closes_bars_however_fast_it_is_read() {
     let (mut candles, mut facts) = (Candles::new(options), Facts::default());
     apply(&mut candles, &mut facts, &trade_at(0, 5), 0);
     apply(&mut candles, &mut facts, &trade_at(1_249, 6), 0);
-    assert!(facts.0.is_empty());
+    assert!(facts.events.is_empty());
     apply(&mut candles, &mut facts, &trade_at(1_250, 6), 0);
     assert_eq!(facts.held(0, 0).len(), 1);
 }
@@ -418,4 +460,58 @@ fn a_gap_of_a_whole_source_marks_every_symbol_and_counts_once() {
         let flags: Vec<_> = candles.forming(symbol, 0).unwrap().flags.names().collect();
         assert_eq!(flags, ["incomplete"]);
     }
+}
+
+#[test]
+fn the_last_trades_are_those_that_still_count() {
+    let mut candles = Candles::new(CandleOptions::live(Timeframes::parse("1s").unwrap()));
+    let (id, mut facts) = (SymbolId(3), Facts::default());
+    let symbol = candles.local(id);
+    let when = When { now: START, offset: Nanos::ZERO };
+    let prices = |candles: &Candles, most: usize| {
+        let mut out = vec![];
+        candles.last_trades(symbol, most, &mut out);
+        out.iter().map(|event| (event.sequence, event.as_trade().price.0)).collect::<Vec<_>>()
+    };
+    assert!(prices(&candles, 9).is_empty());
+    for n in 1..=5 {
+        let tick = Tick::trade(id, START, START, Price(n), Size(1)).with_id(TradeId::from_u64(n as u64));
+        assert_eq!(candles.apply(symbol, &tick, when, &mut facts), Verdict::Accepted);
+    }
+    let cancel = Tick::cancel(id, START, START, TradeId::from_u64(4));
+    candles.apply(symbol, &cancel, when, &mut facts);
+    let fixed = (Price(20), Size(1));
+    let correction = Tick::correction(id, START, START, TradeId::from_u64(2), 0, fixed);
+    candles.apply(symbol, &correction, when, &mut facts);
+    assert_eq!(prices(&candles, 9), [(1, 1), (3, 3), (5, 5), (7, 20)]);
+    assert_eq!(prices(&candles, 2), [(5, 5), (7, 20)]);
+    assert!(prices(&candles, 0).is_empty());
+}
+
+#[test]
+fn a_symbol_keeps_so_many_trades_and_refuses_what_would_need_more() {
+    let timeframes = Timeframes::parse("1s").unwrap();
+    let options = CandleOptions { trades_per_symbol_max: 100, ..CandleOptions::live(timeframes) };
+    let mut candles = Candles::new(options);
+    let mut facts = Facts::default();
+    let when = When { now: START, offset: Nanos::ZERO };
+    for (id, most) in [(SymbolId(0), 1_000), (SymbolId(1), 90)] {
+        let symbol = candles.local(id);
+        let tick =
+            |n: u64| Tick::trade(id, START, START, Price(n as i64), Size(1)).with_id(TradeId::from_u64(n));
+        for n in 1..=most {
+            assert_eq!(candles.apply(symbol, &tick(n), when, &mut facts), Verdict::Accepted);
+            let mut kept = vec![];
+            candles.last_trades(symbol, usize::MAX, &mut kept);
+            let least = n.min(100) as usize;
+            assert!((least..least + 32).contains(&kept.len()), "{} of {n}", kept.len());
+        }
+        // The bar has trades that are gone, so that it cannot be made anew.
+        let cancel = Tick::cancel(id, START, START, TradeId::from_u64(most));
+        let verdict = candles.apply(symbol, &cancel, when, &mut facts);
+        let whole = most < 100;
+        let wanted = if whole { Verdict::Accepted } else { Verdict::Refused(Refusal::TradesEvicted) };
+        assert_eq!(verdict, wanted);
+    }
+    assert!(candles.tallies().trades_evicted > 800);
 }

@@ -144,6 +144,10 @@ fn run(
 ) -> Result<(), Failure> {
     let signals = Signals::catch()?;
     let ends = Ends { gateways: config.layout.gateways, drain: Duration::from_secs(config.gateway.drain_s) };
+    if config.candles.preallocate {
+        // All of it is touched before the first tick: clearing huge pages delays nothing then. Where it fails they stay off.
+        let _ = rustix::thread::disable_transparent_huge_pages(false);
+    }
     let engine = Engine::new(config, Outlet::Gateway, pace, epoch())
         .map_err(|error| Failure::Run(error.to_string()))?;
     greet(&engine);

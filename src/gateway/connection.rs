@@ -13,6 +13,7 @@ use crate::runtime::Stream;
 use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, Upgrade, read_upgrade};
 
 use super::close::{self, CloseCode};
+use super::dialect::Delivery;
 use super::outbox::Outbox;
 use super::rates::Rates;
 
@@ -90,8 +91,10 @@ pub struct Connection {
     pub in_reads: bool,
     /// It is on the list of outboxes to write.
     pub in_dirty: bool,
-    /// What it asked for by name or wildcard, with forming bars or without.
-    pub wanted: BTreeMap<Topic, bool>,
+    /// What it asked for by name or wildcard, and how.
+    pub wanted: BTreeMap<Topic, Delivery>,
+    /// When the gateway looks at its lanes next, if that is on the list of alarms.
+    pub alarm: Option<UnixNanos>,
     /// Its joins that are not yet complete, in the order they were asked for.
     pub joins: VecDeque<u32>,
     /// Its requests to shards that are not yet answered.
@@ -130,6 +133,7 @@ impl Connection {
             in_reads: false,
             in_dirty: false,
             wanted: BTreeMap::new(),
+            alarm: None,
             joins: VecDeque::new(),
             asks: VecDeque::new(),
             rates: Rates::new(now),

@@ -4,11 +4,23 @@ use crate::model::{Channel, Event, EventKind, Topic};
 
 use super::Gateway;
 use super::connection::Phase;
-use super::dialect::{self, DIALECTS, Scene};
+use super::dialect::{self, CODECS, Format, Reply, Scene};
 use super::frame::{FrameId, FrameKind, Opcode};
+use super::lane::{Lane, NO_LANE};
 use super::outbox::{Offered, Piece};
 use super::sockets::SLICES_MAX;
 use super::topics::NONE;
+
+/// How a client comes to see an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// It happened.
+    Live,
+    /// Its stream begins with it.
+    Join,
+    /// It was asked for once.
+    Look,
+}
 
 impl Gateway {
     pub(super) fn on_event(&mut self, shard: usize, event: &Event) {
@@ -17,6 +29,7 @@ impl Gateway {
             EventKind::AnswerEnd => self.on_answer_end(event),
             EventKind::AnswerDone => self.on_answer_done(event),
             EventKind::Resync => self.resync(shard),
+            EventKind::Day => self.day = Some(*event),
             _ if event.request != 0 => self.on_answer_item(event),
             _ => self.on_live(shard, event),
         }
@@ -50,7 +63,7 @@ impl Gateway {
         }
     }
 
-    /// Sends a fact to all members of its topic, encoded once a dialect.
+    /// Sends a fact to all members of its topic, encoded once a codec.
     pub(super) fn publish(&mut self, row: u32, event: &Event) {
         let entry = self.topics.row_mut(row);
         entry.sequence = event.sequence;
@@ -64,32 +77,31 @@ impl Gateway {
             self.cleared.extend(entry.frames.iter_mut().filter_map(Option::take));
             self.release_cleared();
         }
-        let mut frames: [Option<FrameId>; DIALECTS] = [None; DIALECTS];
+        // The inner `None`: the dialect has no word for it.
+        let mut frames: [Option<Option<FrameId>>; CODECS] = [None; CODECS];
         for place in 0..self.topics.row(row).members.len() {
             let Some(&member) = self.topics.row(row).members.get(place) else { break };
-            let Some(connection) =
-                self.connections.get(member.connection as usize).and_then(Option::as_deref)
-            else {
-                continue;
-            };
-            let dialect = connection.dialect;
-            let frame = match frames[dialect] {
+            let subscription = self.topics.subscription(member.subscription);
+            let (codec, join, lane) = (subscription.codec, subscription.join, subscription.lane);
+            let frame = match frames[usize::from(codec)] {
                 Some(frame) => frame,
                 None => {
-                    let frame = self.encode(event, dialect, false, FrameKind::Fact);
-                    frames[dialect] = Some(frame);
+                    let frame = self.encode(event, codec, View::Live, FrameKind::Fact);
+                    frames[usize::from(codec)] = Some(frame);
                     frame
                 }
             };
+            let Some(frame) = frame else { continue };
             self.pool.retain(frame);
-            let join = self.topics.subscription(member.subscription).join;
-            if join == NONE {
-                self.queue_fact(member.connection, frame);
-            } else {
+            if join != NONE {
                 self.hold(join, frame);
+            } else if lane != NO_LANE {
+                self.delay_fact(member.connection, lane, frame);
+            } else {
+                self.queue_fact(member.connection, frame);
             }
         }
-        frames.into_iter().flatten().for_each(|frame| self.pool.release(frame));
+        frames.into_iter().flatten().flatten().for_each(|frame| self.pool.release(frame));
     }
 
     fn queue_fact(&mut self, slot: u32, frame: FrameId) {
@@ -138,9 +150,12 @@ impl Gateway {
                 self.counters.conflated += 1;
             } else if connection.phase == Phase::Open {
                 subscription.queued = true;
-                if subscription.join == NONE {
+                let (join, lane) = (subscription.join, subscription.lane);
+                if join == NONE && lane == NO_LANE {
                     connection.outbox.push_state(member.subscription);
                     self.list_dirty(member.connection);
+                } else if join == NONE {
+                    self.queue_state(member.connection, lane, member.subscription);
                 }
             }
         }
@@ -152,14 +167,14 @@ impl Gateway {
         }
     }
 
-    /// Encodes an event now; the caller holds the frame.
+    /// Encodes an event now; the caller holds the frame. `None`: the dialect has no word for it.
     pub(super) fn encode(
         &mut self,
         event: &Event,
-        dialect: usize,
-        snapshot: bool,
+        codec: u8,
+        view: View,
         kind: FrameKind,
-    ) -> FrameId {
+    ) -> Option<FrameId> {
         let now = self.now;
         // A close waits for the clock, an answer for a client: only what a tick itself brings measures the way.
         if event.request == 0 && event.ts_recv.0 > 0 && event.kind() != EventKind::BarClosed {
@@ -167,12 +182,42 @@ impl Gateway {
         }
         let symbol = self.symbols.name(event.topic.symbol);
         let timeframes = &self.timeframes;
-        self.pool.encode(now, kind, Opcode::Text, |out| {
+        let day = self.day.filter(|day| day.topic == event.topic && day.sequence == event.sequence);
+        let day = day.map(|day| day.as_day());
+        let (snapshot, look) = (view != View::Live, view == View::Look);
+        let (dialect, format) = dialect::of_codec(codec);
+        let frame = self.pool.encode(now, kind, Opcode::of(format), |out| {
             // Shards speak only of symbols in the table.
-            if let Some(symbol) = symbol {
-                dialect::TABLE[dialect].event(out, event, &Scene { symbol, timeframes, now, snapshot });
+            let Some(symbol) = symbol else { return };
+            let scene = Scene { symbol, timeframes, now, snapshot, look, day: day.as_ref() };
+            match format {
+                Format::Json => dialect::TABLE[dialect].event(out, event, &scene),
+                Format::Binary => dialect::TABLE[dialect].record(out, event, &scene),
             }
-        })
+        });
+        self.unless_blank(frame)
+    }
+
+    /// Encodes a reply now; the caller holds the frame. `None`: the dialect has no word for it.
+    pub(super) fn encode_reply(
+        &mut self,
+        dialect: usize,
+        id: Option<&str>,
+        reply: &Reply<'_>,
+    ) -> Option<FrameId> {
+        let now = self.now;
+        let frame = self.pool.encode(now, FrameKind::Reply, Opcode::Text, |out| {
+            dialect::TABLE[dialect].reply(out, id, reply, now);
+        });
+        self.unless_blank(frame)
+    }
+
+    fn unless_blank(&mut self, frame: FrameId) -> Option<FrameId> {
+        if self.pool.is_blank(frame) {
+            self.pool.release(frame);
+            return None;
+        }
+        Some(frame)
     }
 
     /// Lists what to write next to a connection; states are encoded here, if nobody did before.
@@ -180,31 +225,37 @@ impl Gateway {
         pieces.clear();
         // The outbox is taken out so that the rest of the gateway can encode for it.
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
-        let dialect = connection.dialect;
         let mut outbox = std::mem::take(&mut connection.outbox);
-        outbox.gather(SLICES_MAX, pieces, |id| self.newest(slot as u32, dialect, id));
+        outbox.gather(SLICES_MAX, pieces, |id, lanes| self.newest(slot as u32, id, lanes));
         if let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) {
             connection.outbox = outbox;
         }
     }
 
-    /// The newest frame of a dirty state; `None` where it was cleared, belongs to another by now, is held by a join, or is no
-    /// longer wanted.
-    fn newest(&mut self, slot: u32, dialect: usize, id: u32) -> Option<FrameId> {
+    /// The newest frame of a dirty state; `None` where it was cleared, belongs to another by now, is held by a join, is no
+    /// longer wanted, or must wait in its lane for facts that are still there.
+    pub(super) fn newest(&mut self, slot: u32, id: u32, lanes: &mut [Lane]) -> Option<FrameId> {
         let subscription = self.topics.subscription_mut(id);
         if subscription.connection != slot || !subscription.queued || subscription.join != NONE {
             return None;
         }
-        let (row, wanted) = (subscription.row, subscription.wants_states());
+        if let Some(lane) = lanes.get_mut(usize::from(subscription.lane)).filter(|lane| lane.has_facts()) {
+            lane.push_state(id);
+            return None;
+        }
+        let (row, wanted, codec) = (subscription.row, subscription.wants_states(), subscription.codec);
         let Some(state) = self.topics.row(row).state.filter(|_| wanted) else {
             self.topics.subscription_mut(id).queued = false;
             return None;
         };
-        if let Some(frame) = self.topics.row(row).frames[dialect] {
+        if let Some(frame) = self.topics.row(row).frames[usize::from(codec)] {
             return Some(frame);
         }
-        let frame = self.encode(&state, dialect, false, FrameKind::State);
-        self.topics.row_mut(row).frames[dialect] = Some(frame);
+        let Some(frame) = self.encode(&state, codec, View::Live, FrameKind::State) else {
+            self.topics.subscription_mut(id).queued = false;
+            return None;
+        };
+        self.topics.row_mut(row).frames[usize::from(codec)] = Some(frame);
         Some(frame)
     }
 

@@ -9,9 +9,9 @@ use crate::runtime::websocket::Refusal;
 
 use super::close;
 use super::connection::Phase;
-use super::dialect::{self, DIALECTS, Reply};
+use super::dialect::{DIALECTS, Reply};
 use super::entrance::ENDING;
-use super::frame::{FrameId, FrameKind, Opcode};
+use super::frame::FrameId;
 use super::{Ending, Gateway};
 
 /// How often clients are closed while it drains: 10,000 of them are then some hundred at a time in the shortest drain.
@@ -55,7 +55,8 @@ impl Gateway {
     /// Tells every client that it will have to go. It hears so before the facts that wait for it.
     fn announce(&mut self) {
         let reply = Reply::Draining { deadline_s: self.options.drain_s };
-        let mut frames: [Option<FrameId>; DIALECTS] = [None; DIALECTS];
+        // Encoded once a dialect; the inner `None` is a dialect that has no word for it.
+        let mut frames: [Option<Option<FrameId>>; DIALECTS] = [None; DIALECTS];
         for slot in 0..self.connections.len() as u32 {
             let Some(connection) = self.connection(slot) else { continue };
             let dialect = connection.dialect;
@@ -68,16 +69,8 @@ impl Gateway {
                 Phase::Open => {}
                 Phase::Closing => continue,
             }
-            let frame = *frames[dialect].get_or_insert_with(|| {
-                let codec = dialect::TABLE[dialect];
-                self.pool.encode(self.now, FrameKind::Reply, Opcode::Text, |out| {
-                    codec.reply(out, None, &reply);
-                })
-            });
-            // A dialect without such a message writes nothing: a header alone is not sent.
-            if self.pool.bytes(frame).len() <= 2 {
-                continue;
-            }
+            let frame = *frames[dialect].get_or_insert_with(|| self.encode_reply(dialect, None, &reply));
+            let Some(frame) = frame else { continue };
             self.pool.retain(frame);
             match self.connection(slot) {
                 Some(connection) => connection.outbox.push_control(frame),
@@ -85,7 +78,7 @@ impl Gateway {
             }
             self.list_dirty(slot);
         }
-        frames.into_iter().flatten().for_each(|frame| self.pool.release(frame));
+        frames.into_iter().flatten().flatten().for_each(|frame| self.pool.release(frame));
     }
 
     /// Closes those whose time has come.

@@ -54,8 +54,12 @@ impl Gateway {
         }
         if at_once {
             self.forget_wishes(slot);
+        } else {
+            self.flush_facts(slot);
         }
         let deadline = self.close_deadline();
+        let dialect = self.connection(slot).map_or(0, |connection| connection.dialect);
+        let code = dialect::TABLE[dialect].close_code(code);
         let frame =
             self.pool.encode(self.now, FrameKind::Control, Opcode::Close, |out| code.write(reason, out));
         if let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) {
@@ -76,12 +80,12 @@ impl Gateway {
             return;
         }
         self.counters.slow_closed += 1;
-        self.notice(slot);
+        self.notice(slot, true);
         self.close(slot, close::SLOW, reason, true);
     }
 
     /// Tells a client how far behind it is.
-    fn notice(&mut self, slot: u32) {
+    fn notice(&mut self, slot: u32, closing: bool) {
         let mut worst = (String::new(), 0);
         let count = self.topics.of_connection(slot).len();
         for place in 0..count {
@@ -103,10 +107,13 @@ impl Gateway {
             conflated: worst.1,
             queued_bytes: connection.outbox.queued_bytes(),
             queue_age_ms: connection.outbox.facts_age(now).0 / 1_000_000,
+            closing,
         };
-        let codec = dialect::TABLE[connection.dialect];
-        let frame =
-            self.pool.encode(now, FrameKind::Reply, Opcode::Text, |out| codec.reply(out, None, &reply));
+        let dialect = connection.dialect;
+        let Some(frame) = self.encode_reply(dialect, None, &reply) else { return };
+        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return self.pool.release(frame);
+        };
         connection.outbox.push_notice(frame, &mut self.pool);
         self.list_dirty(slot);
     }
@@ -147,7 +154,7 @@ impl Gateway {
                 }
                 let behind = connection.blocked.is_some_and(|since| now - since > NOTICE_EVERY);
                 if behind && connection.conflated > 0 && now - connection.noticed >= NOTICE_EVERY {
-                    self.notice(slot);
+                    self.notice(slot, false);
                 }
                 let Some(connection) = self.connection(slot) else { return };
                 if now - connection.heard.max(connection.pinged) >= heartbeat {

@@ -5,10 +5,16 @@
 
 use crate::model::UnixNanos;
 
+use super::dialect::Format;
+
 /// The widest header of an unmasked frame: opcode, length 127, eight bytes of length.
 const HEADER_BYTES_MAX: usize = 10;
 /// A buffer that grew beyond this is given back when its frame ends: one long answer must not stay in memory for ever.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
+/// So many longer buffers are kept for gathered messages, which are mostly written as soon as they are made.
+const LONG_KEPT_MAX: usize = 16;
+/// The longest that are kept: a gathered message and its last item fit.
+const LONG_BYTES_MAX: usize = 512 * 1024;
 
 const FIN: u8 = 0x80;
 
@@ -25,6 +31,13 @@ pub enum FrameKind {
     Fact,
     /// A state.
     State,
+    /// Messages of one interval.
+    Gathered {
+        /// How many of them are facts.
+        facts: u32,
+        /// How many of them are states.
+        states: u32,
+    },
 }
 
 /// WebSocket opcodes that this server sends.
@@ -33,12 +46,24 @@ pub enum FrameKind {
 pub enum Opcode {
     /// UTF-8 text.
     Text = 1,
+    /// Bytes.
+    Binary = 2,
     /// Ends the WebSocket.
     Close = 8,
     /// Wants a pong.
     Ping = 9,
     /// Answers a ping.
     Pong = 10,
+}
+
+impl Opcode {
+    /// What messages of a format are sent as.
+    pub const fn of(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Text,
+            Format::Binary => Self::Binary,
+        }
+    }
 }
 
 /// A counted reference to a frame. It is `Copy`, so holders count by hand: [`FramePool::retain`], [`FramePool::release`].
@@ -53,11 +78,33 @@ struct Slot {
     kind: FrameKind,
 }
 
+impl Slot {
+    /// Writes the header before the payload.
+    fn close(&mut self, opcode: Opcode) {
+        let payload = self.bytes.len() - HEADER_BYTES_MAX;
+        let first = FIN | opcode as u8;
+        self.start = if payload < 126 {
+            self.bytes[8..10].copy_from_slice(&[first, payload as u8]);
+            8
+        } else if let Ok(short) = u16::try_from(payload) {
+            self.bytes[6..8].copy_from_slice(&[first, 126]);
+            self.bytes[8..10].copy_from_slice(&short.to_be_bytes());
+            6
+        } else {
+            self.bytes[0..2].copy_from_slice(&[first, 127]);
+            self.bytes[2..10].copy_from_slice(&(payload as u64).to_be_bytes());
+            0
+        };
+    }
+}
+
 /// All frames of one gateway.
 #[derive(Default)]
 pub struct FramePool {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Free ones with buffers longer than [`KEPT_BYTES_MAX`].
+    long: Vec<u32>,
 }
 
 impl FramePool {
@@ -73,20 +120,45 @@ impl FramePool {
         let slot = &mut self.slots[id.0 as usize];
         slot.bytes.resize(HEADER_BYTES_MAX, 0);
         write(&mut slot.bytes);
-        let payload = slot.bytes.len() - HEADER_BYTES_MAX;
-        let first = FIN | opcode as u8;
-        slot.start = if payload < 126 {
-            slot.bytes[8..10].copy_from_slice(&[first, payload as u8]);
-            8
-        } else if let Ok(short) = u16::try_from(payload) {
-            slot.bytes[6..8].copy_from_slice(&[first, 126]);
-            slot.bytes[8..10].copy_from_slice(&short.to_be_bytes());
-            6
-        } else {
-            slot.bytes[0..2].copy_from_slice(&[first, 127]);
-            slot.bytes[2..10].copy_from_slice(&(payload as u64).to_be_bytes());
-            0
-        };
+        slot.close(opcode);
+        id
+    }
+
+    /// Copies the payloads of other frames into one, as the items of a JSON array or, of binary messages, one after the
+    /// other. The caller holds its first reference, and still those of the parts.
+    pub fn gather(&mut self, now: UnixNanos, kind: FrameKind, opcode: Opcode, parts: &[FrameId]) -> FrameId {
+        if let Some(place) = self.long.pop() {
+            self.free.push(place);
+        }
+        let id = self.take(now, kind);
+        let mut bytes = std::mem::take(&mut self.slots[id.0 as usize].bytes);
+        bytes.resize(HEADER_BYTES_MAX, 0);
+        let text = opcode == Opcode::Text;
+        for (i, &part) in parts.iter().enumerate() {
+            if text {
+                bytes.push(if i == 0 { b'[' } else { b',' });
+            }
+            bytes.extend_from_slice(self.payload(part));
+        }
+        if text {
+            bytes.push(b']');
+        }
+        let slot = &mut self.slots[id.0 as usize];
+        slot.bytes = bytes;
+        slot.close(opcode);
+        id
+    }
+
+    /// Copies a frame that waited: it is as if it had been encoded now. The caller holds its first reference.
+    pub fn copy(&mut self, now: UnixNanos, opcode: Opcode, of: FrameId) -> FrameId {
+        let kind = self.kind(of);
+        let id = self.take(now, kind);
+        let mut bytes = std::mem::take(&mut self.slots[id.0 as usize].bytes);
+        bytes.resize(HEADER_BYTES_MAX, 0);
+        bytes.extend_from_slice(self.payload(of));
+        let slot = &mut self.slots[id.0 as usize];
+        slot.bytes = bytes;
+        slot.close(opcode);
         id
     }
 
@@ -123,6 +195,16 @@ impl FramePool {
         &slot.bytes[slot.start..]
     }
 
+    /// Its payload. Not of [`FramePool::raw`] bytes.
+    pub fn payload(&self, id: FrameId) -> &[u8] {
+        &self.slots[id.0 as usize].bytes[HEADER_BYTES_MAX..]
+    }
+
+    /// Whether it is a message without content: what was to be encoded has no word in its dialect.
+    pub fn is_blank(&self, id: FrameId) -> bool {
+        self.payload(id).is_empty()
+    }
+
     /// When it was encoded.
     pub fn encoded(&self, id: FrameId) -> UnixNanos {
         self.slots[id.0 as usize].encoded
@@ -146,16 +228,20 @@ impl FramePool {
         debug_assert!(slot.references > 0, "released more often than held");
         slot.references = slot.references.saturating_sub(1);
         if slot.references == 0 {
-            if slot.bytes.capacity() > KEPT_BYTES_MAX {
+            if slot.bytes.capacity() <= KEPT_BYTES_MAX {
+                self.free.push(id.0);
+            } else if slot.bytes.capacity() <= LONG_BYTES_MAX && self.long.len() < LONG_KEPT_MAX {
+                self.long.push(id.0);
+            } else {
                 slot.bytes = Vec::new();
+                self.free.push(id.0);
             }
-            self.free.push(id.0);
         }
     }
 
     /// How many frames are held by anyone.
     pub fn held(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.free.len() - self.long.len()
     }
 }
 
@@ -175,6 +261,31 @@ mod tests {
             assert_eq!(pool.bytes(id).len(), header + length);
             assert_eq!(pool.bytes(id)[0], 0x81);
         }
+    }
+
+    #[test]
+    fn gathered_frames_are_an_array_of_text_or_binary_end_to_end() {
+        let mut pool = FramePool::default();
+        let parts = [text(&mut pool, 2), text(&mut pool, 3)];
+        let kind = FrameKind::Gathered { facts: 2, states: 0 };
+        let array = pool.gather(UnixNanos(0), kind, Opcode::Text, &parts);
+        assert_eq!(pool.bytes(array), b"\x81\x08[xx,xxx]");
+        let binary = pool.gather(UnixNanos(0), kind, Opcode::Binary, &parts);
+        assert_eq!(pool.bytes(binary), b"\x82\x05xxxxx");
+        let one = pool.copy(UnixNanos(9), Opcode::Text, parts[0]);
+        assert_eq!((pool.bytes(one), pool.encoded(one)), (&b"\x81\x02xx"[..], UnixNanos(9)));
+    }
+
+    #[test]
+    fn a_long_buffer_serves_the_next_gathered_frame_and_no_other() {
+        let mut pool = FramePool::default();
+        let part = text(&mut pool, 2 * KEPT_BYTES_MAX);
+        let kind = FrameKind::Gathered { facts: 1, states: 0 };
+        let long = pool.gather(UnixNanos(0), kind, Opcode::Text, &[part]);
+        pool.release(long);
+        assert_ne!(text(&mut pool, 1), long);
+        assert_eq!(pool.gather(UnixNanos(0), kind, Opcode::Text, &[part]), long);
+        assert_eq!(pool.held(), 3);
     }
 
     #[test]

@@ -10,9 +10,10 @@ use std::collections::VecDeque;
 use crate::model::{Ask as Asked, Channel, Event, EventKind, Interest, SymbolId, Topic};
 
 use super::Gateway;
+use super::deliver::View;
 use super::dialect::{self, Position, Reply};
-use super::frame::{FrameId, FrameKind, Opcode};
-use super::topics::{NONE, WildMember};
+use super::frame::{FrameId, FrameKind};
+use super::topics::{NONE, Terms, WildMember};
 
 /// Why a shard was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(super) enum Purpose {
     Join,
     /// A client joins every symbol.
     Wild,
+    /// A client that joins a topic first wants the last trades of its symbol, so many of them.
+    Trades(u32),
     /// A client wants to look once, at a topic or at every symbol.
     Look,
     /// Events of a topic were lost, for all its members.
@@ -38,9 +41,11 @@ pub(super) struct Ask {
     pub topic: Topic,
     pub purpose: Purpose,
     pub since: Option<u64>,
-    pub forming: bool,
+    pub terms: Terms,
     pub recovered: bool,
     pub frames: Vec<FrameId>,
+    /// The last trades, where they were asked for.
+    pub events: Vec<Event>,
 }
 
 /// One request of a client that waits for shards.
@@ -75,9 +80,11 @@ pub(super) struct Plan {
     pub channel: Channel,
     pub symbols: Vec<String>,
     pub wishes: Vec<Wish>,
-    pub forming: bool,
+    pub terms: Terms,
     /// `Some(false)`: the client's positions are of another epoch.
     pub recovered: Option<bool>,
+    /// The last trades of each symbol come first, so many of them.
+    pub trades: usize,
 }
 
 impl Gateway {
@@ -92,7 +99,7 @@ impl Gateway {
             look: plan.look,
             channel: plan.channel,
             symbols: plan.symbols,
-            waiting: if wild { 0 } else { plan.wishes.len() },
+            waiting: if wild { 0 } else { plan.wishes.len() * if plan.trades > 0 { 2 } else { 1 } },
             positions: (!wild).then(Vec::new),
             recovered: plan.recovered,
             held: VecDeque::new(),
@@ -102,6 +109,7 @@ impl Gateway {
         };
         let Some(connection) = self.connection(slot) else { return };
         connection.joins.push_back(number);
+        let tells_days = dialect::TABLE[connection.dialect].tells_days();
         self.joins.insert(number, join);
         for wish in plan.wishes {
             let purpose = match (plan.look, wild) {
@@ -115,7 +123,7 @@ impl Gateway {
                 self.topics.row_mut(row).pending += 1;
             }
             if purpose == Purpose::Wild {
-                self.add_wild(slot, wish.topic, plan.forming, number);
+                self.add_wild(slot, wish.topic, plan.terms, number);
             }
             let shards = if wild {
                 0..self.shards.len()
@@ -124,29 +132,39 @@ impl Gateway {
                 s..s + 1
             };
             for shard in shards {
-                self.ask(Ask {
-                    connection: slot,
-                    join: number,
-                    shard,
-                    topic: wish.topic,
-                    purpose,
-                    since: wish.since,
-                    forming: plan.forming,
-                    recovered: false,
-                    frames: Vec::new(),
-                });
+                if !plan.look && wish.topic.channel() == Channel::Bars && tells_days {
+                    self.send_interest(
+                        shard,
+                        Interest { topic: wish.topic, ask: Asked::Days, states: false },
+                    );
+                }
+                let history = (plan.trades > 0 && !wild).then_some(Purpose::Trades(plan.trades as u32));
+                for purpose in history.into_iter().chain([purpose]) {
+                    self.ask(Ask {
+                        connection: slot,
+                        join: number,
+                        shard,
+                        topic: wish.topic,
+                        purpose,
+                        since: wish.since,
+                        terms: plan.terms,
+                        recovered: false,
+                        frames: Vec::new(),
+                        events: Vec::new(),
+                    });
+                }
             }
         }
         self.release_joins(slot);
     }
 
-    fn add_wild(&mut self, slot: u32, topic: Topic, forming: bool, join: u32) {
+    fn add_wild(&mut self, slot: u32, topic: Topic, terms: Terms, join: u32) {
         let shards = self.shards.len();
         let Some(kind) = self.topics.kind(topic) else { return };
         let members = &mut self.topics.wilds[kind];
         match members.iter_mut().find(|member| member.connection == slot) {
-            Some(member) => (member.forming, member.join) = (forming, join),
-            None => members.push(WildMember { connection: slot, forming, join, done: vec![false; shards] }),
+            Some(member) => (member.terms, member.join) = (terms, join),
+            None => members.push(WildMember { connection: slot, terms, join, done: vec![false; shards] }),
         }
     }
 
@@ -154,9 +172,10 @@ impl Gateway {
     pub(super) fn ask(&mut self, ask: Ask) -> u32 {
         self.requests = self.requests.checked_add(1).unwrap_or(1);
         let request = self.requests;
-        let states = ask.purpose == Purpose::Look || ask.forming || self.states_wanted(ask.topic);
+        let states = ask.purpose == Purpose::Look || ask.terms.forming || self.states_wanted(ask.topic);
         let asked = match ask.purpose {
             Purpose::Look => Asked::Snapshot { request },
+            Purpose::Trades(last) => Asked::Trades { request, last },
             _ => Asked::Join { request, since: ask.since },
         };
         if matches!(ask.purpose, Purpose::Join | Purpose::Resync)
@@ -164,7 +183,7 @@ impl Gateway {
         {
             let entry = self.topics.row_mut(row);
             entry.asked = true;
-            entry.states |= ask.forming;
+            entry.states |= ask.terms.forming;
         }
         let (shard, topic) = (ask.shard, ask.topic);
         if let Some(connection) = self.connection(ask.connection) {
@@ -177,8 +196,10 @@ impl Gateway {
 
     /// Whether anyone wants this topic's states, a wildcard included.
     fn states_wanted(&self, topic: Topic) -> bool {
-        let wild =
-            self.topics.kind(topic).is_some_and(|kind| self.topics.wilds[kind].iter().any(|m| m.forming));
+        let wild = self
+            .topics
+            .kind(topic)
+            .is_some_and(|kind| self.topics.wilds[kind].iter().any(|m| m.terms.forming));
         wild || self.topics.find(topic).is_some_and(|row| self.topics.row(row).states)
     }
 
@@ -204,9 +225,9 @@ impl Gateway {
         for place in 0..self.topics.wilds[kind].len() {
             let member = &self.topics.wilds[kind][place];
             if member.done.get(shard) == Some(&true) {
-                let (slot, forming, join) = (member.connection, member.forming, member.join);
+                let (slot, terms, join) = (member.connection, member.terms, member.join);
                 let id = self.attach_at(slot, row, join, 0);
-                self.topics.subscription_mut(id).wild = Some(forming);
+                self.set_terms(id, |subscription| subscription.wild = Some(terms));
             }
         }
         Some(row)
@@ -215,6 +236,7 @@ impl Gateway {
     pub(super) fn on_answer_begin(&mut self, event: &Event) {
         let Some(ask) = self.asks.get_mut(&event.request) else { return };
         ask.recovered = event.recovered();
+        ask.events.clear();
         for frame in ask.frames.drain(..) {
             self.pool.release(frame);
         }
@@ -224,6 +246,11 @@ impl Gateway {
         let Some(ask) = self.asks.get(&event.request) else { return };
         match ask.purpose {
             Purpose::WildResync => {}
+            Purpose::Trades(_) => {
+                if let Some(ask) = self.asks.get_mut(&event.request) {
+                    ask.events.push(*event);
+                }
+            }
             Purpose::Resync => {
                 let (topic, recovered) = (ask.topic, ask.recovered);
                 let Some(row) = self.topics.find(topic) else { return };
@@ -241,17 +268,23 @@ impl Gateway {
                 }
             }
             Purpose::Join | Purpose::Wild | Purpose::Look => {
-                if event.kind() == EventKind::BarForming && !ask.forming {
+                if event.kind() == EventKind::BarForming && !ask.terms.forming {
                     return;
                 }
-                let snapshot = !ask.recovered;
+                let view = match (ask.purpose, ask.recovered) {
+                    (Purpose::Look, _) => View::Look,
+                    (_, true) => View::Live,
+                    (_, false) => View::Join,
+                };
+                let format = ask.terms.format;
                 let Some(connection) =
                     self.connections.get(ask.connection as usize).and_then(Option::as_deref)
                 else {
                     return;
                 };
                 let kind = if event.is_fact() { FrameKind::Fact } else { FrameKind::State };
-                let frame = self.encode(event, connection.dialect, snapshot, kind);
+                let codec = dialect::codec(connection.dialect, format);
+                let Some(frame) = self.encode(event, codec, view, kind) else { return };
                 match self.asks.get_mut(&event.request) {
                     Some(ask) => ask.frames.push(frame),
                     None => self.pool.release(frame),
@@ -262,9 +295,9 @@ impl Gateway {
 
     pub(super) fn on_answer_end(&mut self, event: &Event) {
         let Some(ask) = self.asks.get_mut(&event.request) else { return };
-        let frames = std::mem::take(&mut ask.frames);
+        let (frames, events) = (std::mem::take(&mut ask.frames), std::mem::take(&mut ask.events));
         let (slot, join, purpose) = (ask.connection, ask.join, ask.purpose);
-        let (forming, recovered, topic, since) = (ask.forming, ask.recovered, ask.topic, ask.since);
+        let (terms, recovered, topic, since) = (ask.terms, ask.recovered, ask.topic, ask.since);
         match purpose {
             Purpose::Resync => {
                 self.asks.remove(&event.request);
@@ -279,20 +312,33 @@ impl Gateway {
                 }
             }
             Purpose::Wild => {
+                self.let_facts_go(slot, event.topic);
                 if let Some(row) = self.open_row(event.topic) {
                     let id = self.attach_at(slot, row, join, event.sequence);
-                    self.topics.subscription_mut(id).wild = Some(forming);
+                    self.set_terms(id, |subscription| subscription.wild = Some(terms));
                 }
                 self.deliver_answer(slot, join, frames);
             }
-            Purpose::Look if topic.symbol == SymbolId::ANY => self.deliver_answer(slot, join, frames),
+            Purpose::Trades(_) => {
+                self.forget_ask(event.request);
+                self.deliver_trades(slot, join, topic.symbol, &events);
+                if let Some(join) = self.joins.get_mut(&join) {
+                    join.waiting = join.waiting.saturating_sub(1);
+                }
+                self.release_joins(slot);
+            }
+            Purpose::Look if topic.symbol == SymbolId::ANY => {
+                self.let_facts_go(slot, event.topic);
+                self.deliver_answer(slot, join, frames);
+            }
             Purpose::Join | Purpose::Look => {
                 self.forget_ask(event.request);
+                self.let_facts_go(slot, topic);
                 if purpose == Purpose::Join
                     && let Some(row) = self.topics.find(topic)
                 {
                     let id = self.attach_at(slot, row, join, event.sequence);
-                    self.topics.subscription_mut(id).named = Some(forming);
+                    self.set_terms(id, |subscription| subscription.named = Some(terms));
                 }
                 let name = self.topic_name(topic);
                 if let Some(join) = self.joins.get_mut(&join) {
@@ -336,6 +382,16 @@ impl Gateway {
         }
     }
 
+    fn deliver_trades(&mut self, slot: u32, join: u32, symbol: SymbolId, trades: &[Event]) {
+        let name = self.symbols.name(symbol);
+        let (Some(name), Some(connection)) = (name, self.connection(slot)) else { return };
+        let dialect = connection.dialect;
+        let reply = Reply::History { symbol: name.as_str(), trades };
+        if let Some(frame) = self.encode_reply(dialect, None, &reply) {
+            self.deliver_answer(slot, join, vec![frame]);
+        }
+    }
+
     /// Keeps a frame until its join is released. Takes over the caller's reference.
     pub(super) fn hold(&mut self, join: u32, frame: FrameId) {
         let Some(join) = self.joins.get_mut(&join) else { return self.pool.release(frame) };
@@ -349,7 +405,7 @@ impl Gateway {
     pub(super) fn on_answer_done(&mut self, event: &Event) {
         let Some(ask) = self.asks.get(&event.request) else { return };
         let (slot, shard, topic, purpose) = (ask.connection, ask.shard, ask.topic, ask.purpose);
-        let (forming, join) = (ask.forming, ask.join);
+        let (terms, join) = (ask.terms, ask.join);
         self.forget_ask(event.request);
         if purpose != Purpose::Wild {
             return;
@@ -369,7 +425,7 @@ impl Gateway {
                     Some(id) => id,
                     None => self.attach_at(slot, row, join, 0),
                 };
-                self.topics.subscription_mut(id).wild.get_or_insert(forming);
+                self.set_terms(id, |subscription| subscription.wild = Some(terms));
             }
         }
     }
@@ -390,14 +446,13 @@ impl Gateway {
             let symbols = &join.symbols;
             let (channel, sequences) = (join.channel, join.positions.as_deref());
             let reply = if join.look {
-                Reply::Snapshots { channel, symbols, sequences }
+                Reply::Snapshots { empty: join.held.is_empty(), channel, symbols, sequences }
             } else {
                 Reply::Subscribed { channel, symbols, sequences, recovered: join.recovered }
             };
-            let frame = self.pool.encode(self.now, FrameKind::Reply, Opcode::Text, |out| {
-                dialect::TABLE[dialect].reply(out, join.id.as_deref(), &reply);
-            });
-            self.queue_answer(slot, frame);
+            if let Some(frame) = self.encode_reply(dialect, join.id.as_deref(), &reply) {
+                self.queue_answer(slot, frame);
+            }
             for frame in join.held {
                 self.queue_answer(slot, frame);
             }
@@ -407,11 +462,9 @@ impl Gateway {
                     continue;
                 }
                 subscription.join = NONE;
-                if subscription.queued
-                    && let Some(connection) =
-                        self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut)
-                {
-                    connection.outbox.push_state(id);
+                if subscription.queued {
+                    let lane = subscription.lane;
+                    self.queue_state(slot, lane, id);
                 }
             }
             for frame in join.tail {
@@ -425,9 +478,7 @@ impl Gateway {
     pub(super) fn reply(&mut self, slot: u32, id: Option<&str>, reply: &Reply<'_>) {
         let Some(connection) = self.connection(slot) else { return };
         let (dialect, behind) = (connection.dialect, connection.joins.back().copied());
-        let frame = self.pool.encode(self.now, FrameKind::Reply, Opcode::Text, |out| {
-            dialect::TABLE[dialect].reply(out, id, reply);
-        });
+        let Some(frame) = self.encode_reply(dialect, id, reply) else { return };
         let Some(join) = behind.and_then(|number| self.joins.get_mut(&number)) else {
             return self.queue_answer(slot, frame);
         };

@@ -69,9 +69,9 @@ impl Gateway {
             if self.topics.kind(self.topics.row(row).topic) != Some(kind) {
                 continue;
             }
-            let subscription = self.topics.subscription_mut(id);
-            subscription.wild = None;
-            if subscription.named.is_none() {
+            if self.topics.subscription(id).named.is_some() {
+                self.set_terms(id, |subscription| subscription.wild = None);
+            } else {
                 self.topics.detach(id);
                 self.settle(row);
             }

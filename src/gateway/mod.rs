@@ -14,17 +14,20 @@ mod ending;
 mod entrance;
 pub mod frame;
 mod join;
+pub mod lane;
 mod leave;
 mod listener;
 mod options;
 pub mod outbox;
+mod pace;
 mod rates;
 mod request;
 mod resync;
 mod sockets;
 pub mod topics;
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 
 use crate::model::{Event, Interest, Nanos, SymbolCache, SymbolTable, Timeframes, UnixNanos};
@@ -38,6 +41,7 @@ use frame::{FrameId, FramePool};
 use join::{Ask, Join};
 pub use options::GatewayOptions;
 use outbox::{Bounds, Piece};
+use pace::Alarm;
 use topics::Topics;
 
 /// How often deadlines of connections are looked at. All of them are 100 times longer, or do not mind.
@@ -127,6 +131,12 @@ pub struct Gateway {
     pieces: Vec<Piece>,
     control: Vec<u8>,
     cleared: Vec<FrameId>,
+    /// What the last shard to speak said of a symbol's day; the fact that it belongs to comes next.
+    day: Option<Event>,
+    /// What is put together into one message.
+    parts: Vec<FrameId>,
+    /// Lanes to look at, the next first.
+    alarms: BinaryHeap<Alarm>,
     now: UnixNanos,
     check_at: UnixNanos,
     ending: Ending,
@@ -185,6 +195,9 @@ impl Gateway {
             pieces: Vec::with_capacity(sockets::SLICES_MAX),
             control: Vec::new(),
             cleared: Vec::new(),
+            day: None,
+            parts: Vec::new(),
+            alarms: BinaryHeap::new(),
             now: UnixNanos(0),
             check_at: UnixNanos::MIN,
             ending: Ending::No,
@@ -333,6 +346,7 @@ impl Stage for Gateway {
             self.check_all();
         }
         let finished = self.end_step();
+        self.ring_alarms();
         work += self.write_all();
         self.entrance.flush();
         more |= !self.dirty.is_empty() || self.reads_wait() || !self.entrance.is_empty();
@@ -345,7 +359,8 @@ impl Stage for Gateway {
             Ending::Draining(drain) => Some(drain.next),
             _ => None,
         };
-        check.into_iter().chain(drain).min()
+        let alarm = self.alarms.peek().map(|&Reverse((at, ..))| at);
+        check.into_iter().chain(alarm).chain(drain).min()
     }
 
     fn has_work(&self) -> bool {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use crate::model::{Nanos, UnixNanos};
 
 use super::frame::{FrameId, FramePool};
+use super::lane::{Cadence, LANES_MAX, Lane};
 
 /// What became of something offered to an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +42,19 @@ pub struct Piece {
     source: Source,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Fact,
+    Answer,
+    Gathered,
+}
+
 struct Fact {
     frame: FrameId,
     queued: UnixNanos,
-    answer: bool,
+    /// How much of it counts against the bound.
+    bytes: usize,
+    sort: Sort,
 }
 
 /// How many bytes of messages may wait.
@@ -69,6 +79,9 @@ pub struct Outbox {
     states: VecDeque<u32>,
     last: Option<FrameId>,
     ended: bool,
+    lanes: Vec<Lane>,
+    /// Gathered messages that wait. While there is one no other is made, so that its states are not stale too.
+    gathered: usize,
 }
 
 impl Outbox {
@@ -100,7 +113,8 @@ impl Outbox {
         now: UnixNanos,
         bounds: Bounds,
     ) -> Offered {
-        self.push(frame, false, pool, now, bounds)
+        let bytes = pool.bytes(frame).len();
+        self.push(Fact { frame, queued: now, bytes, sort: Sort::Fact }, pool, bounds)
     }
 
     /// Queues an answer to a request, in line with the facts. The outbox takes over the caller's reference in any case.
@@ -111,28 +125,87 @@ impl Outbox {
         now: UnixNanos,
         bounds: Bounds,
     ) -> Offered {
-        self.push(frame, true, pool, now, bounds)
+        let bytes = pool.bytes(frame).len();
+        self.push(Fact { frame, queued: now, bytes, sort: Sort::Answer }, pool, bounds)
     }
 
-    fn push(
+    #[inline]
+    fn push(&mut self, fact: Fact, pool: &mut FramePool, bounds: Bounds) -> Offered {
+        if self.ended {
+            pool.release(fact.frame);
+            return Offered::Queued;
+        }
+        let bytes = if fact.sort == Sort::Answer { &mut self.answers_bytes } else { &mut self.facts_bytes };
+        *bytes += fact.bytes;
+        self.facts.push_back(fact);
+        self.fits(bounds)
+    }
+
+    #[inline]
+    fn fits(&self, bounds: Bounds) -> Offered {
+        let fits =
+            self.facts_bytes <= bounds.facts_bytes_max && self.answers_bytes <= bounds.answers_bytes_max;
+        if fits { Offered::Queued } else { Offered::Evict }
+    }
+
+    /// Keeps a live fact in a lane, where it counts against the same bound. The outbox takes over the caller's reference
+    /// in any case.
+    pub fn delay_fact(
         &mut self,
+        lane: u8,
         frame: FrameId,
-        answer: bool,
         pool: &mut FramePool,
         now: UnixNanos,
         bounds: Bounds,
     ) -> Offered {
-        if self.ended {
+        let Some(lane) = self.lanes.get_mut(usize::from(lane)).filter(|_| !self.ended) else {
             pool.release(frame);
             return Offered::Queued;
+        };
+        lane.push_fact(frame, now);
+        self.facts_bytes += pool.bytes(frame).len();
+        self.fits(bounds)
+    }
+
+    /// Queues what a lane let go, made of facts that had `bytes`, the oldest of them due at `queued`.
+    pub fn push_gathered(&mut self, frame: FrameId, bytes: usize, queued: UnixNanos) {
+        self.facts.push_back(Fact { frame, queued, bytes, sort: Sort::Gathered });
+        self.gathered += 1;
+    }
+
+    /// Whether a gathered message still waits.
+    pub fn has_gathered(&self) -> bool {
+        self.gathered > 0
+    }
+
+    /// The lanes, by number.
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// The lanes, by number.
+    pub fn lanes_mut(&mut self) -> &mut [Lane] {
+        &mut self.lanes
+    }
+
+    /// A lane by its number.
+    pub fn lane_mut(&mut self, lane: u8) -> Option<&mut Lane> {
+        self.lanes.get_mut(usize::from(lane))
+    }
+
+    /// The lane of a cadence, made if there is room for one; one that is `unused` may become it.
+    pub fn open_lane(&mut self, cadence: Cadence, unused: impl Fn(u8, Cadence) -> bool) -> Option<u8> {
+        if let Some(place) = self.lanes.iter().position(|lane| lane.cadence == cadence) {
+            return Some(place as u8);
         }
-        let length = pool.bytes(frame).len();
-        self.facts.push_back(Fact { frame, queued: now, answer });
-        let bytes = if answer { &mut self.answers_bytes } else { &mut self.facts_bytes };
-        *bytes += length;
-        let fits =
-            self.facts_bytes <= bounds.facts_bytes_max && self.answers_bytes <= bounds.answers_bytes_max;
-        if fits { Offered::Queued } else { Offered::Evict }
+        if self.lanes.len() < LANES_MAX {
+            self.lanes.push(Lane::new(cadence));
+            return Some((self.lanes.len() - 1) as u8);
+        }
+        let free = |(place, lane): (usize, &Lane)| lane.is_empty() && unused(place as u8, lane.cadence);
+        let place = self.lanes.iter().enumerate().position(free)?;
+        self.lanes[place] = Lane::new(cadence);
+        Some(place as u8)
     }
 
     /// Marks a subscription's state as dirty. The caller sees to it that one is named only once.
@@ -157,10 +230,11 @@ impl Outbox {
         self.ended = true;
     }
 
-    /// Drops facts, answers and states that are not yet on the wire.
+    /// Drops facts, answers and states that are not yet on the wire, those in lanes too.
     pub fn drop_messages(&mut self, pool: &mut FramePool) {
         self.facts.drain(..).for_each(|fact| pool.release(fact.frame));
-        (self.facts_bytes, self.answers_bytes) = (0, 0);
+        self.lanes.iter_mut().for_each(|lane| lane.clear(pool));
+        (self.facts_bytes, self.answers_bytes, self.gathered) = (0, 0, 0);
         self.states.clear();
     }
 
@@ -172,7 +246,7 @@ impl Outbox {
         single.into_iter().flatten().chain(self.control.drain(..)).for_each(|frame| pool.release(frame));
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits but for its interval.
     pub fn is_empty(&self) -> bool {
         self.partial.is_none()
             && self.notice.is_none()
@@ -193,18 +267,20 @@ impl Outbox {
         self.answers_bytes
     }
 
-    /// How long the oldest waiting fact has waited.
+    /// How long the oldest waiting fact has waited, an interval that it had to wait for not counted.
     pub fn facts_age(&self, now: UnixNanos) -> Nanos {
-        self.facts.front().map_or(Nanos::ZERO, |fact| now - fact.queued)
+        let queued = self.facts.front().map(|fact| fact.queued);
+        let late = self.lanes.iter().filter_map(Lane::late_since);
+        late.chain(queued).min().map_or(Nanos::ZERO, |since| (now - since).max(Nanos::ZERO))
     }
 
     /// Lists the next `most` pieces in order. `newest` gives a subscription's state frame; `None` says that it has been cleared
-    /// and need not be sent.
+    /// and need not be sent, or waits in a lane again.
     pub fn gather(
         &mut self,
         most: usize,
         pieces: &mut Vec<Piece>,
-        mut newest: impl FnMut(u32) -> Option<FrameId>,
+        mut newest: impl FnMut(u32, &mut [Lane]) -> Option<FrameId>,
     ) {
         pieces.clear();
         if let Some((frame, offset)) = self.partial {
@@ -221,7 +297,7 @@ impl Outbox {
         while pieces.len() < most
             && let Some(&subscription) = self.states.get(place)
         {
-            match newest(subscription) {
+            match newest(subscription, &mut self.lanes) {
                 Some(frame) => {
                     pieces.push(whole(frame, Source::State));
                     place += 1;
@@ -257,9 +333,11 @@ impl Outbox {
                 Source::Pong => self.pong = None,
                 Source::Control => drop(self.control.pop_front()),
                 Source::Fact => {
-                    let answer = self.facts.pop_front().is_some_and(|fact| fact.answer);
+                    let Some(fact) = self.facts.pop_front() else { return };
+                    let answer = fact.sort == Sort::Answer;
                     let bytes = if answer { &mut self.answers_bytes } else { &mut self.facts_bytes };
-                    *bytes = bytes.saturating_sub(length);
+                    *bytes = bytes.saturating_sub(fact.bytes);
+                    self.gathered -= usize::from(fact.sort == Sort::Gathered);
                 }
                 Source::State => {
                     // The topic keeps its own reference.
@@ -299,7 +377,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut pieces = Vec::new();
         loop {
-            outbox.gather(64, &mut pieces, |_| state);
+            outbox.gather(64, &mut pieces, |_, _| state);
             if pieces.is_empty() {
                 return seen;
             }
@@ -341,7 +419,7 @@ mod tests {
         let fact = text(&mut pool, "fact");
         outbox.push_fact(fact, &mut pool, T0, BOUNDS);
         let mut pieces = Vec::new();
-        outbox.gather(64, &mut pieces, |_| None);
+        outbox.gather(64, &mut pieces, |_, _| None);
         outbox.advance(2, &pieces, &mut pool, |_, _| panic!("not whole yet"), |_| {});
         let pong = text(&mut pool, "pong");
         outbox.push_pong(pong, &mut pool);

@@ -5,17 +5,23 @@ use std::collections::HashMap;
 use crate::model::{Channel, Symbol, SymbolError, SymbolId, Topic};
 
 use super::Gateway;
-use super::dialect::{self, Envelope, Listed, Reply, Request, Since, Symbols};
+use super::dialect::{self, Delivery, Envelope, Listed, Reply, Request, Since, Symbols};
 use super::join::{Plan, Wish};
+use super::lane::LANES_MAX;
+use super::topics::Terms;
 
 impl Gateway {
     /// One text message of a client.
     pub(super) fn on_message(&mut self, slot: u32, text: &str) {
         let Some(connection) = self.connection(slot) else { return };
         let codec = dialect::TABLE[connection.dialect];
-        match codec.parse(text, &self.timeframes) {
-            Ok(envelope) => self.on_request(slot, envelope),
-            Err(error) => self.reply_error(slot, error.id.as_deref(), error.code, &error.message),
+        let mut requests = Vec::new();
+        codec.parse(text, &self.timeframes, &mut requests);
+        for parsed in requests {
+            match parsed {
+                Ok(envelope) => self.on_request(slot, envelope),
+                Err(error) => self.reply_error(slot, error.id.as_deref(), error.code, &error.message),
+            }
         }
         while let Some(slot) = self.evictions.pop() {
             self.evict(slot, "too many answers wait for this client");
@@ -25,14 +31,15 @@ impl Gateway {
     fn on_request(&mut self, slot: u32, envelope: Envelope) {
         let id = envelope.id;
         match envelope.request {
-            Request::Subscribe { channel, symbols, levels, forming, since } => {
-                self.subscribe(slot, id, channel, &symbols, &levels, forming, since);
+            Request::Subscribe { channel, symbols, levels, delivery, since, trades } => {
+                self.subscribe(slot, id, channel, &symbols, &levels, delivery, since, trades);
             }
             Request::Snapshot { channel, symbols, levels } => self.look(slot, id, channel, &symbols, &levels),
             Request::Unsubscribe { channel, symbols, levels } => {
                 self.unsubscribe(slot, id.as_deref(), channel, &symbols, &levels);
             }
             Request::UnsubscribeAll => {
+                self.flush_facts(slot);
                 let wanted = self.connection(slot).map(|connection| std::mem::take(&mut connection.wanted));
                 for topic in wanted.unwrap_or_default().into_keys() {
                     self.leave(slot, topic);
@@ -40,6 +47,9 @@ impl Gateway {
                 self.reply(slot, id.as_deref(), &Reply::Unsubscribed { channel: None, symbols: &[] });
             }
             Request::List => self.list(slot, id.as_deref()),
+            Request::Acknowledge { action, what } => {
+                self.reply(slot, id.as_deref(), &Reply::Acknowledged { action, what });
+            }
             Request::Ping => self.reply(slot, id.as_deref(), &Reply::Pong),
             Request::Stats => {
                 let figures = self.figures();
@@ -61,8 +71,9 @@ impl Gateway {
         channel: Channel,
         symbols: &Symbols,
         levels: &[usize],
-        forming: bool,
+        mut delivery: Delivery,
         since: Option<Since>,
+        trades: usize,
     ) {
         // Room is checked before any name goes into the table of symbols.
         let most = self.options.subscriptions_max;
@@ -82,6 +93,14 @@ impl Gateway {
             );
             return self.reply_error(slot, id.as_deref(), "too_many_subscriptions", &message);
         }
+        // Quotes are states altogether; trades have none.
+        delivery.forming = channel == Channel::Quotes || (channel == Channel::Bars && delivery.forming);
+        let Some(terms) = self.terms(slot, &delivery) else {
+            let message = format!(
+                "throttle_ms, batch_ms and format differ in {LANES_MAX} ways on this connection already, the most allowed; use one of those"
+            );
+            return self.reply_error(slot, id.as_deref(), "too_many_intervals", &message);
+        };
         let topics = match self.resolve(channel, symbols, levels, true) {
             Ok(topics) => topics,
             Err((code, message)) => return self.reply_error(slot, id.as_deref(), code, &message),
@@ -91,11 +110,10 @@ impl Gateway {
         let recovered = (since.is_some() && !(ours && positions.is_empty())).then_some(ours);
         let since = |topic: &Topic| positions.get(topic).copied().filter(|_| ours);
         let wishes = topics.iter().map(|&topic| Wish { topic, since: since(&topic) }).collect();
-        // Quotes are states altogether; trades have none.
-        let forming = channel == Channel::Quotes || (channel == Channel::Bars && forming);
         let Some(connection) = self.connection(slot) else { return };
-        connection.wanted.extend(topics.into_iter().map(|topic| (topic, forming)));
-        let plan = Plan { id, look: false, channel, symbols: echo(symbols), wishes, forming, recovered };
+        connection.wanted.extend(topics.into_iter().map(|topic| (topic, delivery)));
+        let plan =
+            Plan { id, look: false, channel, symbols: echo(symbols), wishes, terms, recovered, trades };
         self.begin_join(slot, plan);
     }
 
@@ -169,8 +187,16 @@ impl Gateway {
             Err((code, message)) => return self.reply_error(slot, id.as_deref(), code, &message),
         };
         let wishes = topics.into_iter().map(|topic| Wish { topic, since: None }).collect();
-        let plan =
-            Plan { id, look: true, channel, symbols: echo(symbols), wishes, forming: true, recovered: None };
+        let plan = Plan {
+            id,
+            look: true,
+            channel,
+            symbols: echo(symbols),
+            wishes,
+            terms: Terms::plain(true),
+            recovered: None,
+            trades: 0,
+        };
         self.begin_join(slot, plan);
     }
 
@@ -207,6 +233,7 @@ impl Gateway {
         for topic in &gone {
             connection.wanted.remove(topic);
         }
+        self.flush_facts(slot);
         for topic in gone {
             self.leave(slot, topic);
         }
@@ -224,9 +251,9 @@ impl Gateway {
         }
         let Some(row) = self.topics.find(topic) else { return };
         if let Some(id) = self.topics.joined(slot, row) {
-            let subscription = self.topics.subscription_mut(id);
-            subscription.named = None;
-            if subscription.wild.is_none() {
+            if self.topics.subscription(id).wild.is_some() {
+                self.set_terms(id, |subscription| subscription.named = None);
+            } else {
                 self.topics.detach(id);
             }
         }
@@ -235,7 +262,8 @@ impl Gateway {
 
     fn list(&mut self, slot: u32, id: Option<&str>) {
         let Some(connection) = self.connection(slot) else { return };
-        let wanted: Vec<(Topic, bool)> = connection.wanted.iter().map(|(&topic, &f)| (topic, f)).collect();
+        let wanted: Vec<(Topic, Delivery)> =
+            connection.wanted.iter().map(|(&topic, &how)| (topic, how)).collect();
         let names: Vec<Option<Symbol>> =
             wanted.iter().map(|(topic, _)| self.symbols.name(topic.symbol)).collect();
         // A copy, because the reply needs the rest of the gateway while it is encoded.
@@ -243,11 +271,11 @@ impl Gateway {
         let listed: Vec<Listed<'_>> = wanted
             .iter()
             .zip(&names)
-            .map(|(&(topic, forming), name)| Listed {
+            .map(|(&(topic, delivery), name)| Listed {
                 channel: topic.channel(),
                 symbol: name.as_ref().map_or("*", Symbol::as_str),
                 timeframe: (topic.channel() == Channel::Bars).then(|| timeframes.label(topic.level())),
-                forming,
+                delivery,
             })
             .collect();
         self.reply(slot, id, &Reply::Subscriptions(&listed));

@@ -4,7 +4,7 @@ use crate::model::{Channel, Event, SymbolId, Topic};
 
 use super::Gateway;
 use super::join::{Ask, Purpose};
-use super::topics::{NONE, WildMember};
+use super::topics::{NONE, Terms, WildMember};
 
 impl Gateway {
     /// Events of a shard were lost: asks again for all that it owes.
@@ -17,6 +17,7 @@ impl Gateway {
         for request in unanswered {
             let Some(mut ask) = self.asks.remove(&request) else { continue };
             ask.frames.drain(..).for_each(|frame| self.pool.release(frame));
+            ask.events.clear();
             self.cross_off(ask.connection, request);
             // Those of `Resync` kinds are renewed below.
             if !matches!(ask.purpose, Purpose::Resync | Purpose::WildResync) {
@@ -69,9 +70,10 @@ impl Gateway {
             topic,
             purpose,
             since,
-            forming: false,
+            terms: Terms::plain(false),
             recovered: false,
             frames: Vec::new(),
+            events: Vec::new(),
         })
     }
 

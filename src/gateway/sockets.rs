@@ -212,8 +212,7 @@ impl Gateway {
     fn upgrade(&mut self, slot: u32, upgrade: &Upgrade) {
         let Some(dialect) = dialect::by_path(&upgrade.path) else {
             self.counters.refused_path += 1;
-            let message = "nothing is served at this path; the native protocol is at /v1/stream";
-            return self.refuse(slot, &Refusal { status: 404, message });
+            return self.refuse(slot, &Refusal { status: 404, message: dialect::NO_SUCH_PATH });
         };
         let response = self.pool.raw(self.now, FrameKind::Http, &upgrade.response);
         let (now, message_bytes_max) = (self.now, self.options.message_bytes_max);
@@ -265,6 +264,7 @@ impl Gateway {
         let mut writes = self.options.writes_per_turn;
         let mut pieces = std::mem::take(&mut self.pieces);
         let outcome = loop {
+            self.flush_lanes(slot as u32);
             self.gather(slot, &mut pieces);
             let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) else {
                 break Ok(());
@@ -299,6 +299,10 @@ impl Gateway {
                             match pool.kind(frame) {
                                 FrameKind::Fact => counters.facts_out += 1,
                                 FrameKind::State => counters.states_out += 1,
+                                FrameKind::Gathered { facts, states } => {
+                                    counters.facts_out += u64::from(facts);
+                                    counters.states_out += u64::from(states);
+                                }
                                 _ => {}
                             }
                             latency.record(pool.encoded(frame), now);

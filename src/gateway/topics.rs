@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use crate::model::{Channel, Event, Interest, SymbolId, Topic};
 
-use super::dialect::DIALECTS;
+use super::dialect::{CODECS, Format, codec};
 use super::frame::FrameId;
+use super::lane::NO_LANE;
 
 /// No row, subscription or join.
 pub const NONE: u32 = u32::MAX;
@@ -31,8 +32,8 @@ pub struct Row {
     pub sequence: u64,
     /// The newest state, `None` where it was cleared.
     pub state: Option<Event>,
-    /// That state's frames, by dialect, where someone has needed them.
-    pub frames: [Option<FrameId>; DIALECTS],
+    /// That state's frames, by codec, where someone has needed them.
+    pub frames: [Option<FrameId>; CODECS],
     /// The shard was asked for this very topic, and must be told when nobody wants it.
     pub asked: bool,
     /// Someone wanted states since the shard was first asked. It is not taken back before everyone has left: a
@@ -40,6 +41,24 @@ pub struct Row {
     pub states: bool,
     /// The request whose answer makes the topic whole again; 0: it is whole.
     pub resync: u32,
+}
+
+/// What a request wants of a topic, in its connection's own terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// With forming bars.
+    pub forming: bool,
+    /// Which of the connection's lanes its messages wait in, or [`NO_LANE`].
+    pub lane: u8,
+    /// How they are written.
+    pub format: Format,
+}
+
+impl Terms {
+    /// Nothing waits, all is JSON.
+    pub const fn plain(forming: bool) -> Self {
+        Self { forming, lane: NO_LANE, format: Format::Json }
+    }
 }
 
 /// What one connection gets of one topic.
@@ -51,10 +70,14 @@ pub struct Subscription {
     pub row: u32,
     at_row: u32,
     at_connection: u32,
-    /// Subscribed by name, with forming bars or without.
-    pub named: Option<bool>,
-    /// Subscribed by a wildcard, with forming bars or without.
-    pub wild: Option<bool>,
+    /// Subscribed by name.
+    pub named: Option<Terms>,
+    /// Subscribed by a wildcard.
+    pub wild: Option<Terms>,
+    /// Which lane its messages wait in, or [`NO_LANE`]; of the name's terms where there are both.
+    pub lane: u8,
+    /// How they are written, see [`codec`]; by the same terms.
+    pub codec: u8,
     /// Named in its connection's list of dirty states.
     pub queued: bool,
     /// States that were replaced before they were sent, since the last notice.
@@ -66,7 +89,13 @@ pub struct Subscription {
 impl Subscription {
     /// Whether it wants states besides facts.
     pub fn wants_states(&self) -> bool {
-        self.named == Some(true) || self.wild == Some(true)
+        self.named.is_some_and(|terms| terms.forming) || self.wild.is_some_and(|terms| terms.forming)
+    }
+
+    /// Takes lane and codec from the terms, for a connection of this dialect.
+    pub fn apply(&mut self, dialect: usize) {
+        let terms = self.named.or(self.wild).unwrap_or(Terms::plain(false));
+        (self.lane, self.codec) = (terms.lane, codec(dialect, terms.format));
     }
 }
 
@@ -74,8 +103,8 @@ impl Subscription {
 pub struct WildMember {
     /// Slot of the connection.
     pub connection: u32,
-    /// With forming bars or without.
-    pub forming: bool,
+    /// What it asked for.
+    pub terms: Terms,
     /// The join that made it, which may still hold back its frames.
     pub join: u32,
     /// By shard: its answer has covered every symbol there was.
@@ -161,7 +190,7 @@ impl Topics {
                     pending: 0,
                     sequence: 0,
                     state: None,
-                    frames: [None; DIALECTS],
+                    frames: [None; CODECS],
                     asked: false,
                     states: false,
                     resync: 0,
@@ -234,6 +263,8 @@ impl Topics {
             at_connection: self.by_connection[place].len() as u32,
             named: None,
             wild: None,
+            lane: NO_LANE,
+            codec: 0,
             queued: false,
             conflated: 0,
             join: NONE,

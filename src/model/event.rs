@@ -3,8 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::bar::{Bar, BarFlags, BarState, Reason};
-use super::price::{Price, Size, Volume};
-use super::tick::Tick;
+use super::price::{Notional, Price, Size, Volume};
+use super::tick::{Tick, Venue};
 use super::time::UnixNanos;
 use super::topic::Topic;
 
@@ -30,6 +30,22 @@ pub enum EventKind {
     Resync = 7,
     /// A wildcard's answer has covered every symbol there is.
     AnswerDone = 8,
+    /// What a symbol's day is with the fact of bars that comes next: same topic, same sequence. Only where
+    /// [`super::Ask::Days`] asked for it.
+    Day = 9,
+}
+
+/// A symbol's day by its closed finest bars. 80 bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Day {
+    /// Sum of sizes since 00:00 UTC, 1e-8.
+    pub volume: Volume,
+    /// Sum of price times size since 00:00 UTC, 1e-17.
+    pub notional: Notional,
+    /// Price of the first trade since 00:00 UTC.
+    pub open: Price,
+    reserved: [u64; 5],
 }
 
 /// Top of book with the last trade beside it. 80 bytes.
@@ -48,7 +64,16 @@ pub struct Quote {
     pub ask_size: Size,
     /// Price of the last trade; 0 before the first.
     pub last: Price,
-    reserved: [u64; 3],
+    /// Where the bid is.
+    pub bid_venue: Venue,
+    /// Where the ask is.
+    pub ask_venue: Venue,
+    /// The tape, 1 to 3 (A, B, C); 0 where unknown.
+    pub tape: u8,
+    reserved: u8,
+    /// Condition codes, or a mask, as the feed has them.
+    pub conditions: [u8; 4],
+    reserved_words: [u64; 2],
 }
 
 /// One message from a shard to a gateway. 128 bytes.
@@ -62,7 +87,7 @@ pub struct Quote {
 /// | 32 | request that it answers, 0 for a live event |
 /// | 36 | revision |
 /// | 40 | kind, bar flags, reason, 1 if recovered, 4 bytes 0 |
-/// | 48 | [`Bar`], [`Quote`] or [`Tick`] |
+/// | 48 | [`Bar`], [`Quote`], [`Day`] or [`Tick`] |
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub struct Event {
@@ -88,7 +113,7 @@ pub struct Event {
 }
 
 const _: () = {
-    assert!(size_of::<Event>() == 128 && size_of::<Quote>() == 80);
+    assert!(size_of::<Event>() == 128 && size_of::<Quote>() == 80 && size_of::<Day>() == 80);
     assert!(std::mem::offset_of!(Event, kind) == 40);
     assert!(std::mem::offset_of!(Event, body) == 48);
 };
@@ -123,6 +148,11 @@ impl Event {
     #[inline]
     pub fn quote(topic: Topic, sequence: u64, quote: &Quote) -> Self {
         Self { body: bytemuck::must_cast(*quote), ..Self::new(EventKind::Quote, topic, sequence) }
+    }
+
+    /// A symbol's day, right before the fact of bars with the same topic and sequence.
+    pub fn day(topic: Topic, sequence: u64, day: &Day) -> Self {
+        Self { body: bytemuck::must_cast(*day), ..Self::new(EventKind::Day, topic, sequence) }
     }
 
     /// Begins the answer to `request`.
@@ -184,6 +214,7 @@ impl Event {
             5 => EventKind::AnswerBegin,
             6 => EventKind::AnswerEnd,
             8 => EventKind::AnswerDone,
+            9 => EventKind::Day,
             _ => EventKind::Resync,
         }
     }
@@ -225,6 +256,12 @@ impl Event {
     /// The quote it carries.
     #[inline]
     pub fn as_quote(&self) -> Quote {
+        bytemuck::must_cast(self.body)
+    }
+
+    /// The day it carries.
+    #[inline]
+    pub fn as_day(&self) -> Day {
         bytemuck::must_cast(self.body)
     }
 }

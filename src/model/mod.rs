@@ -11,7 +11,7 @@ pub mod timeframe;
 pub mod topic;
 
 pub use bar::{Bar, BarFlags, BarState, Reason};
-pub use event::{Event, EventKind, Quote};
+pub use event::{Day, Event, EventKind, Quote};
 pub use price::{NOTIONAL_MAX, Notional, Price, Size, Volume};
 pub use symbol::{Symbol, SymbolCache, SymbolError, SymbolId, SymbolTable};
 pub use tick::{IdForm, Tick, TickKind, TradeId, Venue};

@@ -103,6 +103,15 @@ pub enum Ask {
         /// Echoed in every event of the answer.
         request: u32,
     },
+    /// Answer `request` with the last trades of the symbol, whatever channel the topic is of; live interest stays as it is.
+    Trades {
+        /// Echoed in every event of the answer.
+        request: u32,
+        /// How many at most.
+        last: u32,
+    },
+    /// From now on a [`super::Day`] before each fact of this bars topic, until [`Ask::Off`].
+    Days,
     /// Nobody behind this gateway wants the topic any more.
     Off,
 }

@@ -2,9 +2,9 @@
 
 pub mod clock;
 pub mod core;
+pub mod memory;
 pub mod metrics;
 pub mod park;
-pub mod prefetch;
 pub mod ring;
 pub mod stage;
 pub mod transport;

@@ -145,12 +145,24 @@ impl<T: Copy> Receiver<T> {
         n
     }
 
-    /// Hands values to `take` until it refuses one; that one stays at the front. Returns how many were taken.
-    pub fn drain_while(&mut self, most: usize, mut take: impl FnMut(&T) -> bool) -> usize {
+    /// Hands values to `take` until it refuses one; that one stays at the front. Beside each value stand those that follow it in
+    /// memory, which may be none though more wait. Returns how many were taken.
+    #[inline]
+    pub fn drain_while(&mut self, most: usize, mut take: impl FnMut(&T, &[T]) -> bool) -> usize {
         let n = self.ring.slots().min(most);
         let Ok(chunk) = self.ring.read_chunk(n) else { return 0 };
+        let mut taken = 0;
         let (first, second) = chunk.as_slices();
-        let taken = first.iter().chain(second).take_while(|value| take(value)).count();
+        'slices: for slice in [first, second] {
+            let mut rest = slice;
+            while let Some((value, next)) = rest.split_first() {
+                if !take(value, next) {
+                    break 'slices;
+                }
+                taken += 1;
+                rest = next;
+            }
+        }
         if taken > 0 {
             chunk.commit(taken);
             self.hunger.feed(&self.producer.0);

@@ -2,13 +2,13 @@
 
 use bytemuck::Pod;
 
-use crate::runtime::prefetch::prefetch;
+use crate::runtime::memory::{stream, touch};
 
 /// No chunk, or no place.
 pub const NONE: u32 = u32::MAX;
 
-/// Chunks are allocated this many at a time.
-const SLAB_CHUNKS: usize = 256;
+/// About how much is allocated at a time. The system gives a page of it when it is first written to.
+const SLAB_BYTES: usize = 32 << 20;
 
 /// Storage of `N`-record chunks, shared by many [`List`]s.
 pub struct Arena<T, const N: usize> {
@@ -60,6 +60,8 @@ impl List {
 }
 
 impl<T: Pod, const N: usize> Arena<T, N> {
+    const SLAB: usize = (SLAB_BYTES / (size_of::<T>() * N)).next_power_of_two() * N;
+
     /// An arena of at most `bytes_max`, at least two chunks.
     pub fn new(bytes_max: usize) -> Self {
         // Places are numbered by u32 and the last number means none.
@@ -81,9 +83,9 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         self.chunks_max * N
     }
 
-    /// Bytes allocated so far.
+    /// Bytes in use so far.
     pub fn bytes(&self) -> usize {
-        self.slabs.len() * SLAB_CHUNKS * N * size_of::<T>()
+        self.links.len() * N * size_of::<T>()
     }
 
     /// Whether the next chunk needs an eviction first.
@@ -91,14 +93,18 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         self.free == NONE && self.links.len() >= self.chunks_max
     }
 
-    /// Allocates and touches every chunk now.
+    /// Has the system give all memory now, so that no page is touched for the first time under load.
     pub fn preallocate(&mut self) {
-        while self.slabs.len() * SLAB_CHUNKS < self.chunks_max {
-            let mut slab = bytemuck::zeroed_slice_box(SLAB_CHUNKS * N);
-            // Zeroed memory is not there until it is written to; the write must not be optimised away.
-            slab.iter_mut().for_each(|record| *record = std::hint::black_box(T::zeroed()));
-            self.slabs.push(slab);
+        while self.slabs.len() * Self::SLAB < self.capacity() {
+            self.add_slab();
         }
+        self.slabs.iter_mut().for_each(|slab| touch(slab));
+        self.links.reserve_exact(self.chunks_max - self.links.len());
+    }
+
+    fn add_slab(&mut self) {
+        let records = (self.capacity() - self.slabs.len() * Self::SLAB).min(Self::SLAB);
+        self.slabs.push(bytemuck::zeroed_slice_box(records));
     }
 
     /// How many chunks can be had without an eviction.
@@ -120,19 +126,27 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     /// Appends a record and returns its place. Without room (see [`Self::must_evict`]) it returns `None`.
     #[inline]
     pub fn push(&mut self, list: &mut List, owner: u32, record: T) -> Option<u32> {
+        let place = self.claim(list, owner)?;
+        *self.get_mut(place) = record;
+        Some(place)
+    }
+
+    /// [`Self::push`] past the caches, for a record that is rarely read again.
+    #[inline]
+    pub fn push_streamed(&mut self, list: &mut List, owner: u32, record: &T) -> Option<u32> {
+        let place = self.claim(list, owner)?;
+        stream(self.get_mut(place), record);
+        Some(place)
+    }
+
+    #[inline]
+    fn claim(&mut self, list: &mut List, owner: u32) -> Option<u32> {
         if list.tail == NONE || list.tail_len as usize == N {
             self.grow(list, owner)?;
         }
         let place = list.tail * N as u32 + list.tail_len;
         list.tail_len += 1;
         list.len += 1;
-        let (slab, at) = (place as usize / (SLAB_CHUNKS * N), place as usize % (SLAB_CHUNKS * N));
-        let slab = &mut self.slabs[slab];
-        slab[at] = record;
-        // By the time this list grows again the lines of many others have been written.
-        if let Some(next) = slab.get(at + 1) {
-            prefetch(next);
-        }
         Some(place)
     }
 
@@ -168,8 +182,8 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         if self.is_exhausted() {
             return None;
         }
-        if self.links.len() >= self.slabs.len() * SLAB_CHUNKS {
-            self.slabs.push(bytemuck::zeroed_slice_box(SLAB_CHUNKS * N));
+        if self.links.len() * N >= self.slabs.len() * Self::SLAB {
+            self.add_slab();
         }
         self.links.push(Links { previous: NONE, next: NONE, older: NONE, newer: NONE, owner: NONE });
         Some(self.links.len() as u32 - 1)
@@ -257,15 +271,13 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     /// The record at a place that one of the lists holds.
     #[inline]
     pub fn get(&self, place: u32) -> &T {
-        let place = place as usize;
-        &self.slabs[place / (SLAB_CHUNKS * N)][place % (SLAB_CHUNKS * N)]
+        &self.slabs[place as usize / Self::SLAB][place as usize % Self::SLAB]
     }
 
     /// The record at a place that one of the lists holds, to change.
     #[inline]
     pub fn get_mut(&mut self, place: u32) -> &mut T {
-        let place = place as usize;
-        &mut self.slabs[place / (SLAB_CHUNKS * N)][place % (SLAB_CHUNKS * N)]
+        &mut self.slabs[place as usize / Self::SLAB][place as usize % Self::SLAB]
     }
 
     /// The list's records, last first, with their places.

@@ -14,6 +14,8 @@ pub struct Wants {
     pub trades: bool,
     /// Quotes are wanted.
     pub quotes: bool,
+    /// Timeframes whose facts are to be preceded by the day, by level.
+    pub days: u32,
 }
 
 impl Wants {
@@ -33,7 +35,10 @@ impl Wants {
 
     fn clear(&mut self, topic: Topic) {
         match topic.channel() {
-            Channel::Bars => self.forming &= !(1 << topic.level()),
+            Channel::Bars => {
+                self.forming &= !(1 << topic.level());
+                self.days &= !(1 << topic.level());
+            }
             Channel::Trades => self.trades = false,
             Channel::Quotes => self.quotes = false,
         }
@@ -44,6 +49,7 @@ impl Wants {
             forming: self.forming | other.forming,
             trades: self.trades | other.trades,
             quotes: self.quotes | other.quotes,
+            days: self.days | other.days,
         }
     }
 }
@@ -57,6 +63,8 @@ pub struct Pending {
     pub request: u32,
     /// The last sequence the client has.
     pub since: Option<u64>,
+    /// The last so many trades rather than the newest values.
+    pub trades: Option<u32>,
     /// Of a wildcard: the next symbol to answer.
     pub next_symbol: u32,
     /// Whether states belong to the answer.
@@ -137,9 +145,14 @@ impl Link {
             None => &mut self.any,
             Some(symbol) => &mut self.wants[symbol as usize],
         };
-        let pending = |request, since| Pending { topic, request, since, next_symbol: 0, states };
+        let pending =
+            |request, since| Pending { topic, request, since, trades: None, next_symbol: 0, states };
         match ask {
             Ask::Off => wants.clear(topic),
+            Ask::Days => wants.days |= 1 << topic.level(),
+            Ask::Trades { request, last } => {
+                self.pending.push_back(Pending { trades: Some(last), ..pending(request, None) });
+            }
             Ask::Snapshot { request } => self.pending.push_back(pending(request, None)),
             Ask::Join { request, since } => {
                 wants.set(topic, states);

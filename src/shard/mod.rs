@@ -118,7 +118,8 @@ impl Shard {
             // Taken out for the time of the loop: the ring and the rest of the shard are used side by side.
             let mut ring = std::mem::take(&mut self.ticks);
             let mut run = Run::default();
-            taken += ring[at].drain_while(TICKS_PER_TURN, |tick| {
+            taken += ring[at].drain_while(TICKS_PER_TURN, |tick, next| {
+                self.candles.foresee(next);
                 if self.links.iter().any(Link::holds_back) {
                     return false;
                 }
@@ -250,6 +251,9 @@ impl Shard {
     /// One cut: history after `since` or the newest values, then the end; all at once or, without room, not yet.
     fn answer_topic(&mut self, at: usize, symbol: u32, pending: &link::Pending) -> bool {
         let (topic, request) = (pending.topic, pending.request);
+        if let Some(last) = pending.trades {
+            return self.answer_trades(at, symbol, pending, last);
+        }
         let link = &mut self.links[at];
         if !link.has_room(ANSWER_FRAME) {
             return false;
@@ -291,6 +295,21 @@ impl Shard {
         true
     }
 
+    /// The last trades of a symbol, oldest first; fewer where fewer are kept, or where the ring is short.
+    fn answer_trades(&mut self, at: usize, symbol: u32, pending: &link::Pending, last: u32) -> bool {
+        let link = &mut self.links[at];
+        let most = link.answer_max().saturating_sub(ANSWER_FRAME).min(last as usize);
+        self.candles.last_trades(symbol, most, &mut self.scratch);
+        if !link.has_room(self.scratch.len() + ANSWER_FRAME) {
+            return false;
+        }
+        link.send(&Event::answer_begin(pending.topic, pending.request, true));
+        self.scratch.iter().for_each(|event| link.send(&event.answering(pending.request)));
+        let sequence = self.candles.trade_sequence(symbol);
+        link.send(&Event::answer_end(pending.topic, pending.request, sequence));
+        true
+    }
+
     fn end_input(&mut self, now: UnixNanos) {
         self.input_ended = true;
         if self.candles.options().clock == BarClock::Event {
@@ -319,6 +338,19 @@ impl Sink for Fan<'_> {
         for link in self.links.iter_mut() {
             link.fact(event, self.now);
             link.touch(symbol);
+        }
+    }
+
+    #[inline]
+    fn wants_day(&self, symbol: u32, level: usize) -> bool {
+        self.links.iter().any(|link| link.wants(symbol).days & (1 << level) != 0)
+    }
+
+    fn day(&mut self, symbol: u32, event: &Event) {
+        for link in self.links.iter_mut() {
+            if link.wants(symbol).days & (1 << event.topic.level()) != 0 {
+                link.fact(event, self.now);
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos, Venue};
 
+use crate::runtime::memory::{prefetch, touch};
+
 use super::chunk::{Arena, List};
 use super::record::{Rank, Record, Sample};
 
@@ -55,12 +57,29 @@ impl TradeLog {
     /// Allocates everything now, so that no page is touched for the first time under load.
     pub fn preallocate(&mut self) {
         self.arena.preallocate();
+        self.resize_index((self.arena.capacity() * 2).next_power_of_two());
+    }
+
+    /// Asks for the line of the index that a trade soon to come will read.
+    #[inline]
+    pub fn foresee(&self, symbol: &SymbolTrades, tick: &Tick) {
+        if symbol.is_indexed
+            && let Some(slot) = self.index.get(hash(tick, tick.id()) as usize & self.mask)
+        {
+            prefetch(slot);
+        }
     }
 
     /// Whether an append to `symbol` must be preceded by [`Self::evict`].
     #[inline]
     pub fn must_evict(&self, symbol: &SymbolTrades) -> bool {
         self.arena.must_evict(&symbol.list)
+    }
+
+    /// Whether a symbol has more than `most` trades even without its oldest chunk.
+    #[inline]
+    pub fn exceeds(&self, symbol: &SymbolTrades, most: usize) -> bool {
+        symbol.list.len() > most && symbol.list.len() - self.arena.head_len(&symbol.list) >= most
     }
 
     /// Who would lose its oldest trades.
@@ -73,7 +92,7 @@ impl TradeLog {
         self.arena.bytes() + self.index.len() * size_of::<u64>()
     }
 
-    /// Drops the oldest chunk, which is `symbol`'s. Returns how many trades went.
+    /// Drops `symbol`'s oldest chunk. Returns how many trades went.
     pub fn evict(&mut self, symbol: &mut SymbolTrades) -> usize {
         let n = self.arena.head_len(&symbol.list);
         for _ in 0..n {
@@ -89,7 +108,7 @@ impl TradeLog {
     #[inline]
     pub fn append(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) {
         symbol.sequence += 1;
-        let Some(place) = self.arena.push(&mut symbol.list, owner, *tick) else { return };
+        let Some(place) = self.arena.push_streamed(&mut symbol.list, owner, tick) else { return };
         match own_id(tick) {
             Some(id) if symbol.is_indexed => self.insert(hash(tick, id), place),
             Some(id) => {
@@ -218,6 +237,11 @@ impl TradeLog {
         (first..).zip(self.arena.forward(&symbol.list)).skip_while(move |&(sequence, _)| sequence <= since)
     }
 
+    /// All facts that are kept, newest first, with their sequences.
+    pub fn backward<'a>(&'a self, symbol: &'a SymbolTrades) -> impl Iterator<Item = (u64, &'a Tick)> + 'a {
+        (0..=symbol.sequence).rev().zip(self.arena.backward(&symbol.list).map(|(_, tick)| tick))
+    }
+
     /// The newest fact.
     pub fn newest(&self, symbol: &SymbolTrades) -> Option<&Tick> {
         self.arena.back(&symbol.list).map(|place| self.arena.get(place))
@@ -226,7 +250,7 @@ impl TradeLog {
     #[inline]
     fn insert(&mut self, hash: u32, place: u32) {
         if (self.indexed + 1) * 2 > self.index.len() {
-            self.grow_index();
+            self.resize_index((self.index.len() * 2).max(1024));
         }
         self.place_in_index(u64::from(hash) << 32 | u64::from(place));
         self.indexed += 1;
@@ -241,9 +265,11 @@ impl TradeLog {
     }
 
     #[cold]
-    fn grow_index(&mut self) {
-        let slots = (self.index.len() * 2).max(1024);
-        let old = std::mem::replace(&mut self.index, vec![VACANT; slots]);
+    fn resize_index(&mut self, slots: usize) {
+        let mut index = bytemuck::zeroed_vec(slots);
+        touch(&mut index);
+        index.fill(VACANT);
+        let old = std::mem::replace(&mut self.index, index);
         self.mask = slots - 1;
         old.into_iter().filter(|&entry| entry != VACANT).for_each(|entry| self.place_in_index(entry));
     }

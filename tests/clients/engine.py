@@ -39,7 +39,7 @@ class Process:
 
     def __init__(self, *command):
         # Settings of whoever runs the tests are none of the tests'.
-        quiet = {k: v for k, v in os.environ.items() if not k.startswith(("TICKWIRE_", "DEFAULT_", "MAX_WEBSOCKET"))}
+        quiet = {k: v for k, v in os.environ.items() if not k.startswith(("TICKWIRE_", "DEFAULT_", "MAX_WEBSOCKET", "TICK_BUFFER"))}
         self.child = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
@@ -116,15 +116,16 @@ class Engine(Process):
     """`tickwire serve`, with one TCP or WebSocket source that the test feeds.
 
     `settings` is further TOML: lines before any table, then tables. `feed` and `bars` are `key = value` lines of theirs.
+    Clients connect to `port`, or to a free one.
     """
 
-    def __init__(self, binary, source="tcp", form="csv", bars="", gateway="", feed="", cores="", top=""):
+    def __init__(self, binary, source="tcp", form="csv", bars="", gateway="", feed="", cores="", top="", port=0):
         self.folder = tempfile.TemporaryDirectory(prefix="tickwire-clients-")
         path = Path(self.folder.name) / "engine.toml"
         # Clients that are still there at the end of a test need not be seen off.
         gateway += "" if "drain_s" in gateway else "\ndrain_s = 0"
         path.write_text(
-            f"{top}\n[bars]\n{bars}\n[gateway]\nlisten = \"127.0.0.1:0\"\n{gateway}\n[cores]\n{cores}\n"
+            f"{top}\n[bars]\n{bars}\n[gateway]\nlisten = \"127.0.0.1:{port}\"\n{gateway}\n[cores]\n{cores}\n"
             f"[[feed]]\nname = \"test\"\nsource = \"{source}\"\nformat = \"{form}\"\nlisten = \"127.0.0.1:0\"\n{feed}\n"
         )
         super().__init__(binary, "serve", "--config", path)

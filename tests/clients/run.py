@@ -3,8 +3,9 @@
 
     tests/clients/run.py BINARY [WORD...]
 
-With words, only the promises whose name contains one of them. Needs Python 3.9 and the PyPI package `websockets`; `tools/test`
-installs it. Exit 0 when all promises are kept.
+With words, only the promises whose name contains one of them. Needs Python 3.10, the PyPI packages `websockets`,
+`websocket-client` and `massive`, Node with `ws` and `@massive.com/client-js` in tools/node_modules, and a Chromium; `tools/test`
+installs them. Exit 0 when all promises are kept.
 """
 
 import asyncio
@@ -16,11 +17,11 @@ import time
 import traceback
 from pathlib import Path
 
-if sys.version_info < (3, 9):
-    sys.exit(f"Python 3.9 or later is needed; this is {sys.version.split()[0]}")
+if sys.version_info < (3, 10):
+    sys.exit(f"Python 3.10 or later is needed; this is {sys.version.split()[0]}")
 
 # In the order in which they are run: quick ones first.
-FILES = ["usage", "messages", "clocks", "endings", "demo", "frames", "handshakes", "limits", "floods", "joins"]
+FILES = ["usage", "messages", "binary", "clocks", "endings", "demo", "frames", "handshakes", "limits", "floods", "joins", "dialects", "official", "browser"]
 
 
 def keep(promise, binary):

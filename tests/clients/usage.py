@@ -19,6 +19,7 @@ CONFIGS = [
     ("[bars]\ntimeframes = [\"1s\", \"7x\"]\n", 2, ["bars.timeframes", "7x"]),
     ("[bars]\ntimeframes = [\"2s\", \"3s\"]\n", 2, ["bars.timeframes", "3s"]),
     ("[bars]\ntimeframes = []\n", 2, ["bars.timeframes"]),
+    ("[bars]\ntrades_per_symbol_max = 0\n", 2, ["bars.trades_per_symbol_max", "0", "1"]),
     ("[bars]\nclock = \"sundial\"\n", 2, ["bars.clock", "sundial", "live", "event"]),
     ("[bars]\nfrom = \"last\"\n", 2, ["bars.from", "last", "trades", "mid"]),
     ("[cores]\nplacement = \"nowhere\"\n", 2, ["line 2", "nowhere", "dedicated"]),

@@ -173,8 +173,12 @@ impl World {
 
     /// A client that sends bytes in one piece with its request, and has read nothing yet.
     pub fn unwelcomed(&mut self, extra: &[u8]) -> Client {
+        self.unwelcomed_at("/v1/stream", extra)
+    }
+
+    pub fn unwelcomed_at(&mut self, path: &str, extra: &[u8]) -> Client {
         let mut end = self.raw();
-        end.write_all(&[upgrade("/v1/stream").as_bytes(), extra].concat()).unwrap();
+        end.write_all(&[upgrade(path).as_bytes(), extra].concat()).unwrap();
         self.settle();
         let bytes = drain(&mut end).0;
         let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("an HTTP answer") + 4;

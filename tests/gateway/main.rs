@@ -5,10 +5,12 @@
 )]
 
 mod dealing;
+mod dialects;
 mod drains;
 mod harness;
 mod join;
 mod limits;
+mod pace;
 mod slow;
 mod sockets;
 mod wire;

@@ -169,7 +169,7 @@ fn a_bad_request_gets_its_error_and_the_connection_stays() {
             "unknown_timeframe",
         ),
         (r#"{"action":"subscribe","channel":"trades","symbols":["A\u0000"]}"#, "bad_symbol"),
-        (r#"{"action":"subscribe","channel":"trades","symbols":["A"],"format":"binary"}"#, "not_supported"),
+        (r#"{"action":"subscribe","channel":"trades","symbols":["A"],"format":"xml"}"#, "unknown_format"),
         (r#"{"action":"subscribe","channel":"trades","symbols":["A","B","C"]}"#, "too_many_subscriptions"),
         (r#"{"action":"unsubscribe","channel":"trades","symbols":["A"]}"#, "not_subscribed"),
         (r#"{"action":"snapshot","channel":"trades","symbols":["NEVER"]}"#, "unknown_symbol"),

@@ -1,14 +1,18 @@
 //! The native protocol, `/v1/stream`: messages out, written by hand. Requests are read in `native_request.rs`.
 
 use crate::model::decimal::{write_i64, write_u64};
-use crate::model::{BarState, Channel, Event, EventKind, Price, Size, Tick, TickKind, TradeId, Venue};
+use crate::model::{
+    BarState, Channel, Event, EventKind, Nanos, Price, Size, Tick, TickKind, TradeId, UnixNanos, Venue,
+};
 
 use super::json::{iso_millis, put, string};
-use super::{Dialect, Envelope, Listed, Position, Reply, RequestError, Scene};
+use super::{Dialect, Format, Listed, Parsed, Position, Reply, Scene};
 use crate::model::Timeframes;
 
+#[path = "native_binary.rs"]
+pub mod binary;
 #[path = "native_request.rs"]
-mod request;
+pub(super) mod request;
 
 /// The native protocol.
 pub struct Native;
@@ -18,8 +22,8 @@ impl Dialect for Native {
         "/v1/stream"
     }
 
-    fn parse(&self, text: &str, timeframes: &Timeframes) -> Result<Envelope, RequestError> {
-        request::parse(text, timeframes)
+    fn parse(&self, text: &str, timeframes: &Timeframes, requests: &mut Vec<Parsed>) {
+        requests.push(request::parse(text, timeframes));
     }
 
     fn event(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
@@ -47,12 +51,24 @@ impl Dialect for Native {
             EventKind::Trade => trade(out, &event.as_trade()),
             EventKind::Quote => quote(out, event),
             // These carry nothing for clients and never come here.
-            EventKind::AnswerBegin | EventKind::AnswerEnd | EventKind::Resync | EventKind::AnswerDone => {}
+            EventKind::AnswerBegin
+            | EventKind::AnswerEnd
+            | EventKind::Resync
+            | EventKind::AnswerDone
+            | EventKind::Day => {}
         }
         put(out, "}}");
     }
 
-    fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>) {
+    fn record(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
+        binary::write(out, event, scene);
+    }
+
+    fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>, _now: UnixNanos) {
+        if matches!(reply, Reply::History { .. } | Reply::Acknowledged { .. }) {
+            // Nothing in this protocol asks for them.
+            return;
+        }
         put(out, r#"{"type":""#);
         put(out, reply_name(reply));
         out.push(b'"');
@@ -205,6 +221,7 @@ fn reply_name(reply: &Reply<'_>) -> &'static str {
         Reply::Error { .. } => "error",
         Reply::Slow { .. } => "slow",
         Reply::Draining { .. } => "draining",
+        Reply::History { .. } | Reply::Acknowledged { .. } => "",
     }
 }
 
@@ -227,14 +244,14 @@ fn reply_body(out: &mut Vec<u8>, reply: &Reply<'_>) {
                 put(out, if *recovered { "true" } else { "false" });
             }
         }
-        Reply::Snapshots { channel, symbols, sequences } => about(out, *channel, symbols, *sequences),
+        Reply::Snapshots { channel, symbols, sequences, .. } => about(out, *channel, symbols, *sequences),
         Reply::Unsubscribed { channel, symbols } => {
             if let Some(channel) = channel {
                 about(out, *channel, symbols, None);
             }
         }
         Reply::Subscriptions(list) => subscriptions(out, list),
-        Reply::Pong => {}
+        Reply::Pong | Reply::History { .. } | Reply::Acknowledged { .. } => {}
         Reply::Stats(pairs) => {
             put(out, r#","data":"#);
             figures(out, pairs);
@@ -249,7 +266,7 @@ fn reply_body(out: &mut Vec<u8>, reply: &Reply<'_>) {
             put(out, r#","deadline_s":"#);
             write_u64(out, *deadline_s);
         }
-        Reply::Slow { topic, conflated, queued_bytes, queue_age_ms } => {
+        Reply::Slow { topic, conflated, queued_bytes, queue_age_ms, .. } => {
             put(out, r#","topic":"#);
             string(out, topic);
             put(out, r#","conflated":"#);
@@ -298,7 +315,18 @@ fn subscriptions(out: &mut Vec<u8>, list: &[Listed<'_>]) {
             put(out, r#","timeframe":"#);
             string(out, timeframe);
             put(out, r#","forming":"#);
-            put(out, if listed.forming { "true" } else { "false" });
+            put(out, if listed.delivery.forming { "true" } else { "false" });
+        }
+        for (name, interval) in
+            [(r#","throttle_ms":"#, listed.delivery.throttle), (r#","batch_ms":"#, listed.delivery.batch)]
+        {
+            if interval > Nanos::ZERO {
+                put(out, name);
+                write_i64(out, interval.0 / 1_000_000);
+            }
+        }
+        if listed.delivery.format == Format::Binary {
+            put(out, r#","format":"binary""#);
         }
         out.push(b'}');
     }
@@ -323,7 +351,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::{Bar, BarFlags, Notional, Quote, Reason, Symbol, SymbolId, Topic, UnixNanos, Volume};
+    use crate::model::{Bar, BarFlags, Notional, Quote, Reason, Symbol, SymbolId, Topic, Volume};
 
     fn read(event: &Event, snapshot: bool) -> Value {
         let timeframes = Timeframes::parse("1s,1m").unwrap();
@@ -332,6 +360,8 @@ mod tests {
             timeframes: &timeframes,
             now: UnixNanos(1_770_474_600_123_456_789),
             snapshot,
+            look: false,
+            day: None,
         };
         let mut out = Vec::new();
         Native.event(&mut out, event, &scene);

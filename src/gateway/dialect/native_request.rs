@@ -2,37 +2,49 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::{Channel, Symbol, Timeframes};
+use crate::model::{Channel, Nanos, Symbol, Timeframes};
 
-use super::super::{Envelope, Request, RequestError, Since, Symbols};
+use super::super::{Delivery, Envelope, Format, Request, RequestError, Since, Symbols};
 
 /// Longest id that is echoed, bytes of JSON.
 const ID_BYTES_MAX: usize = 128;
 /// How much of a wrong value an error message repeats, characters.
 const QUOTED_CHARS_MAX: usize = 40;
 
+/// Longest interval between two messages, ms: beyond a minute a client is better served by asking.
+const INTERVAL_MS_MAX: u64 = 60_000;
+
 const ACTIONS: [&str; 7] =
     ["subscribe", "unsubscribe", "unsubscribe_all", "list", "ping", "snapshot", "stats"];
-/// Fields of the protocol that this server does not act on yet: to ignore them would be to promise them.
-const LATER: [&str; 3] = ["throttle_ms", "batch_ms", "format"];
 
-type Fault = (&'static str, String);
+/// A code for programs, and what was wrong for people.
+pub(in crate::gateway::dialect) type Fault = (&'static str, String);
 
 /// Reads one message.
 pub fn parse(text: &str, timeframes: &Timeframes) -> Result<Envelope, RequestError> {
-    let value: Value = serde_json::from_str(text).map_err(|error| RequestError {
-        id: None,
-        code: "malformed_json",
-        message: format!("not JSON: {error}; send one object a message, such as {{\"action\":\"ping\"}}"),
-    })?;
-    let Value::Object(fields) = value else {
-        let message = format!("a message must be a JSON object, not {}", type_name(&value));
-        return Err(RequestError { id: None, code: "wrong_type", message });
-    };
-    let id = read_id(&fields).map_err(|(code, message)| RequestError { id: None, code, message })?;
+    let refused = |(code, message)| RequestError { id: None, code, message };
+    let fields = read_object(text, r#"{"action":"ping"}"#).map_err(refused)?;
+    let id = read_id(&fields).map_err(refused)?;
     match read_request(&fields, timeframes) {
         Ok(request) => Ok(Envelope { id, request }),
         Err((code, message)) => Err(RequestError { id, code, message }),
+    }
+}
+
+/// The fields of a message; `such_as` is one that would be right.
+pub(in crate::gateway::dialect) fn read_object(
+    text: &str,
+    such_as: &str,
+) -> Result<Map<String, Value>, Fault> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => {
+            Err(("wrong_type", format!("a message must be a JSON object, not {}", type_name(&other))))
+        }
+        Err(error) => Err((
+            "malformed_json",
+            format!("not JSON: {error}; send one object a message, such as {such_as}"),
+        )),
     }
 }
 
@@ -57,21 +69,14 @@ fn read_request(fields: &Map<String, Value>, timeframes: &Timeframes) -> Result<
     match action {
         "subscribe" => {
             let channel = read_channel(fields)?;
-            if let Some(field) = LATER.iter().find(|field| fields.contains_key(**field)) {
-                return Err(("not_supported", format!("{field} is not supported yet; leave it out")));
-            }
             let symbols = read_symbols(fields)?;
             let levels = read_levels(fields, channel, timeframes)?.ok_or_else(|| {
                 let message = format!("timeframes is missing; give a list of some of {timeframes}");
                 ("missing_field", message)
             })?;
-            let forming = match fields.get("forming") {
-                None => true,
-                Some(Value::Bool(forming)) => *forming,
-                Some(other) => return Err(wrong("forming", "true or false", other)),
-            };
+            let delivery = read_delivery(fields)?;
             let since = read_since(fields, channel, &symbols, timeframes)?;
-            Ok(Request::Subscribe { channel, symbols, levels, forming, since })
+            Ok(Request::Subscribe { channel, symbols, levels, delivery, since, trades: 0 })
         }
         "unsubscribe" | "snapshot" => {
             let channel = read_channel(fields)?;
@@ -89,6 +94,41 @@ fn read_request(fields: &Map<String, Value>, timeframes: &Timeframes) -> Result<
         "ping" => Ok(Request::Ping),
         "stats" => Ok(Request::Stats),
         other => Err(("unknown_action", unknown("action", other, &ACTIONS))),
+    }
+}
+
+fn read_delivery(fields: &Map<String, Value>) -> Result<Delivery, Fault> {
+    let forming = match fields.get("forming") {
+        None => true,
+        Some(Value::Bool(forming)) => *forming,
+        Some(other) => return Err(wrong("forming", "true or false", other)),
+    };
+    let format = match fields.get("format") {
+        None => Format::Json,
+        Some(Value::String(name)) => match name.as_str() {
+            "json" => Format::Json,
+            "binary" => Format::Binary,
+            other => {
+                let message = format!("format {} does not exist; there are json, binary", quoted(other));
+                return Err(("unknown_format", message));
+            }
+        },
+        Some(other) => return Err(wrong("format", "\"json\" or \"binary\"", other)),
+    };
+    let throttle = read_interval(fields, "throttle_ms")?;
+    let batch = read_interval(fields, "batch_ms")?;
+    Ok(Delivery { forming, throttle, single: false, batch, format })
+}
+
+fn read_interval(fields: &Map<String, Value>, name: &str) -> Result<Nanos, Fault> {
+    let right = || format!("a whole number of milliseconds from 0 (off) to {INTERVAL_MS_MAX}");
+    match fields.get(name) {
+        None => Ok(Nanos::ZERO),
+        Some(value @ Value::Number(number)) => match number.as_u64() {
+            Some(ms) if ms <= INTERVAL_MS_MAX => Ok(Nanos::from_millis(ms as i64)),
+            _ => Err(("out_of_range", format!("{name} must be {}, not {value}", right()))),
+        },
+        Some(other) => Err(wrong(name, &right(), other)),
     }
 }
 
@@ -125,7 +165,7 @@ fn read_symbols(fields: &Map<String, Value>) -> Result<Symbols, Fault> {
     Ok(Symbols::Named(symbols))
 }
 
-fn read_symbol(name: &str) -> Result<Symbol, Fault> {
+pub(in crate::gateway::dialect) fn read_symbol(name: &str) -> Result<Symbol, Fault> {
     Symbol::new(name.as_bytes()).map_err(|error| {
         ("bad_symbol", format!("{}: {error}; symbols are 1 to 32 bytes, such as AAPL", quoted(name)))
     })
@@ -162,7 +202,7 @@ fn read_levels(
     Ok(Some(levels))
 }
 
-fn read_level(label: &str, timeframes: &Timeframes) -> Result<usize, Fault> {
+pub(in crate::gateway::dialect) fn read_level(label: &str, timeframes: &Timeframes) -> Result<usize, Fault> {
     timeframes.level(label).ok_or_else(|| {
         (
             "unknown_timeframe",
@@ -213,7 +253,7 @@ fn read_since(
     Ok(Some(Since { epoch, sequences }))
 }
 
-fn text_field<'a>(
+pub(in crate::gateway::dialect) fn text_field<'a>(
     fields: &'a Map<String, Value>,
     name: &str,
     right: impl Fn() -> String,
@@ -225,11 +265,11 @@ fn text_field<'a>(
     }
 }
 
-fn wrong(name: &str, right: &str, value: &Value) -> Fault {
+pub(in crate::gateway::dialect) fn wrong(name: &str, right: &str, value: &Value) -> Fault {
     ("wrong_type", format!("{name} must be {right}, not {}", type_name(value)))
 }
 
-const fn type_name(value: &Value) -> &'static str {
+pub(in crate::gateway::dialect) const fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -240,7 +280,7 @@ const fn type_name(value: &Value) -> &'static str {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(in crate::gateway::dialect) fn quoted(text: &str) -> String {
     let mut short: String = text.chars().take(QUOTED_CHARS_MAX).collect();
     if short.len() < text.len() {
         short.push('…');
@@ -248,7 +288,7 @@ fn quoted(text: &str) -> String {
     format!("\"{short}\"")
 }
 
-fn unknown(what: &str, given: &str, names: &[&str]) -> String {
+pub(in crate::gateway::dialect) fn unknown(what: &str, given: &str, names: &[&str]) -> String {
     let (nearest, distance) = names
         .iter()
         .map(|name| (*name, edit_distance(given, name)))
@@ -323,9 +363,34 @@ mod tests {
                 "there are 1s,1m",
             ),
             (
-                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"batch_ms":5}"#,
-                "not_supported",
-                "batch_ms",
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"batch_ms":60001}"#,
+                "out_of_range",
+                "batch_ms must be a whole number of milliseconds from 0 (off) to 60000",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"throttle_ms":-1}"#,
+                "out_of_range",
+                "throttle_ms",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"throttle_ms":1.5}"#,
+                "out_of_range",
+                "throttle_ms",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"throttle_ms":"5"}"#,
+                "wrong_type",
+                "throttle_ms",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"format":"bin"}"#,
+                "unknown_format",
+                "\"bin\" does not exist; there are json, binary",
+            ),
+            (
+                r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["A"],"format":2}"#,
+                "wrong_type",
+                "format",
             ),
             (
                 r#"{"id":7,"action":"subscribe","channel":"trades","symbols":["*"],"since":{}}"#,
@@ -361,7 +426,7 @@ mod tests {
     #[test]
     fn a_subscribe_is_read_in_full() {
         let text = r#"{"action":"subscribe","channel":"bars","symbols":["BTC/USD","A","A"],"timeframes":["1m","1m"],
-            "forming":false,"id":"a1","since":{"epoch":"e","sequences":{"BTC/USD/1m":4711}}}"#;
+            "forming":false,"throttle_ms":100,"batch_ms":60000,"format":"binary","id":"a1","since":{"epoch":"e","sequences":{"BTC/USD/1m":4711}}}"#;
         let envelope = parse(text, &Timeframes::parse("1s,1m").unwrap()).unwrap();
         assert_eq!(envelope.id.as_deref(), Some("\"a1\""));
         let symbol = |name: &str| Symbol::new(name.as_bytes()).unwrap();
@@ -371,8 +436,15 @@ mod tests {
                 channel: Channel::Bars,
                 symbols: Symbols::Named(vec![symbol("BTC/USD"), symbol("A")]),
                 levels: vec![1],
-                forming: false,
+                delivery: Delivery {
+                    forming: false,
+                    throttle: Nanos::from_millis(100),
+                    single: false,
+                    batch: Nanos::from_secs(60),
+                    format: Format::Binary,
+                },
                 since: Some(Since { epoch: "e".to_owned(), sequences: vec![(symbol("BTC/USD"), 1, 4711)] }),
+                trades: 0,
             }
         );
     }

@@ -4,6 +4,7 @@
 //! the sum of its sealed children, merged with the children that are not sealed and, while it forms, with what is still open.
 //! All sums are of integers, so a bar is the same whatever the order in which its ticks came.
 
+mod day;
 mod options;
 mod query;
 mod revise;
@@ -16,6 +17,8 @@ use crate::model::{
     UnixNanos, Volume,
 };
 
+use crate::runtime::memory::{prefetch, prefetch_lines};
+
 pub use options::{BarClock, BarsFrom, CandleOptions, KeepTrades};
 pub use verdict::{REFUSALS, Refusal, Tallies, Verdict};
 
@@ -23,6 +26,7 @@ use super::chunk::{Arena, List, NONE};
 use super::record::{Rank, Record, Sample};
 use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
+use day::Today;
 
 /// Bars per chunk of the history: 1,152 bytes.
 const CHUNK: usize = 8;
@@ -33,6 +37,11 @@ const OPEN_BARS_MIN: usize = 4;
 /// No bar starts here.
 const NO_START: UnixNanos = UnixNanos::MAX;
 const DAY: Nanos = Nanos::from_secs(86_400);
+
+/// How many ticks ahead each thing is asked for: the tick, then its symbol, then what its symbol leads to.
+const TICK_AHEAD: usize = 32;
+const SYMBOL_AHEAD: usize = 16;
+const TRADES_AHEAD: usize = 8;
 
 /// The time of one tick or timer: our clock, and how far the feed's is ahead of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +62,14 @@ impl When {
 pub trait Sink {
     /// A bar closed or was revised.
     fn fact(&mut self, symbol: u32, event: &Event);
+
+    /// Whether facts of this timeframe are to be preceded by the symbol's day.
+    fn wants_day(&self, _symbol: u32, _level: usize) -> bool {
+        false
+    }
+
+    /// The symbol's day with the fact that comes next.
+    fn day(&mut self, _symbol: u32, _event: &Event) {}
 }
 
 struct Level {
@@ -88,6 +105,8 @@ impl Level {
     }
 }
 
+/// What every trade touches comes first and fills whole cache lines.
+#[repr(C, align(64))]
 struct SymbolState {
     /// The open bar that was touched last; `bar.start` is [`NO_START`] where there is none.
     current: Record,
@@ -95,26 +114,33 @@ struct SymbolState {
     newest: UnixNanos,
     /// When the next bar is due to close, by the feed's clock.
     deadline: UnixNanos,
-    parents_due: UnixNanos,
-    /// Levels above the finest that expect nothing, and levels that have bars open to revision: bit by level, so that a close
-    /// touches only the levels that it concerns.
-    idle_parents: u32,
-    revisable: u32,
     id: SymbolId,
     source: u8,
     /// Flags of the next bar that opens.
     next_flags: BarFlags,
     trades: SymbolTrades,
+    day_volume: Volume,
+    last: Price,
+    day: UnixNanos,
+    // From here on only what opens, closes and revises bars.
+    parents_due: UnixNanos,
+    /// Levels above the finest that expect nothing, and levels that have bars open to revision: bit by level, so that a close
+    /// touches only the levels that it concerns.
+    idle_parents: u32,
+    revisable: u32,
     /// The other open bars, by start.
     others: VecDeque<Record>,
     /// By level: start of the first interval that has closed children and is not closed itself.
     pending: Box<[UnixNanos]>,
     levels: Box<[Level]>,
     quote: Option<Tick>,
-    last: Price,
-    day: UnixNanos,
-    day_volume: Volume,
+    /// The day by closed bars.
+    today: Today,
 }
+
+/// The lines of [`SymbolState`] that a trade touches.
+const TRADE_LINES: usize = 4;
+const _: () = assert!(std::mem::offset_of!(SymbolState, parents_due) == TRADE_LINES * 64);
 
 struct Spec {
     len: Nanos,
@@ -145,12 +171,18 @@ impl Candles {
             parents: (level + 1..timeframes.len()).filter(|&p| timeframes.child(p) == level).collect(),
         };
         let specs = timeframes.iter().enumerate().map(spec).collect();
+        let mut arena = Arena::new(options.history_bytes_max);
+        let mut log = TradeLog::new(options.trades_bytes_max);
+        if options.preallocate {
+            arena.preallocate();
+            log.preallocate();
+        }
         Self {
             specs,
             symbols: Vec::new(),
             local: Vec::new(),
-            arena: Arena::new(options.history_bytes_max),
-            log: TradeLog::new(options.trades_bytes_max),
+            arena,
+            log,
             timers: Timers::default(),
             open_bars: 0,
             tallies: Tallies::default(),
@@ -220,6 +252,7 @@ impl Candles {
             last: Price(0),
             day: UnixNanos::MIN,
             day_volume: Volume(0),
+            today: Today::default(),
         });
         self.timers.add_symbol();
         local
@@ -228,6 +261,24 @@ impl Candles {
     /// Every level but the finest, bit by level.
     fn all_parents(&self) -> u32 {
         (u32::MAX >> (32 - self.specs.len())) & !1
+    }
+
+    /// Asks for the memory that ticks soon to come will touch, so that it is there by then. `next` are those after the one at hand.
+    #[inline]
+    pub fn foresee(&self, next: &[Tick]) {
+        let state_of = |tick: &Tick| self.symbols.get(*self.local.get(tick.symbol.index())? as usize);
+        if let Some(tick) = next.get(TICK_AHEAD) {
+            prefetch(tick);
+        }
+        if let Some(state) = next.get(SYMBOL_AHEAD).and_then(state_of) {
+            prefetch_lines::<_, TRADE_LINES>(state);
+        }
+        if self.options.keep_trades != KeepTrades::No
+            && let Some(tick) = next.get(TRADES_AHEAD)
+            && let Some(state) = state_of(tick)
+        {
+            self.log.foresee(&state.trades, tick);
+        }
     }
 
     /// Takes one tick of the symbol with this local number.
@@ -299,7 +350,11 @@ impl Candles {
             let gone = self.log.evict(&mut self.symbols[owner as usize].trades);
             self.tallies.trades_evicted += gone as u64;
         }
-        self.log.append(symbol, &mut self.symbols[symbol as usize].trades, tick);
+        let trades = &mut self.symbols[symbol as usize].trades;
+        self.log.append(symbol, trades, tick);
+        if self.log.exceeds(trades, self.options.trades_per_symbol_max) {
+            self.tallies.trades_evicted += self.log.evict(trades) as u64;
+        }
     }
 
     fn quote(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
@@ -449,8 +504,14 @@ impl Candles {
                 place = before;
             }
         }
+        if level == 0 {
+            state.today.add(&record);
+        }
         self.tallies.closed += 1;
         let event = fact(Topic::bars(state.id, level), &record);
+        if sink.wants_day(symbol, level) {
+            sink.day(symbol, &state.today.event(&event));
+        }
         sink.fact(symbol, &event);
     }
 
@@ -691,12 +752,6 @@ impl Candles {
     /// Bytes allocated for bars and trades.
     pub fn bytes(&self) -> usize {
         self.arena.bytes() + self.log.bytes()
-    }
-
-    /// Allocates the whole budgets now, so that no page is touched for the first time under load.
-    pub fn preallocate(&mut self) {
-        self.arena.preallocate();
-        self.log.preallocate();
     }
 }
 

@@ -56,6 +56,10 @@ pub struct CandleOptions {
     pub history_bytes_max: usize,
     /// Memory for kept trades, bytes.
     pub trades_bytes_max: usize,
+    /// Has the system give both at start, in huge pages if it has them, so that none is touched for the first time under load.
+    pub preallocate: bool,
+    /// Trades kept of one symbol, and up to a chunk of 32 more: the oldest go first.
+    pub trades_per_symbol_max: usize,
     /// Keeps replaced revisions, so that facts can be replayed one by one.
     pub replayable: bool,
     /// A symbol's first bar is marked incomplete: live, its beginning was missed.
@@ -79,6 +83,9 @@ impl CandleOptions {
             keep_trades: KeepTrades::All,
             history_bytes_max: 256 << 20,
             trades_bytes_max: 256 << 20,
+            preallocate: false,
+            // The bytes are the bound: a busy symbol may need more trades to revise a bar than many quiet ones.
+            trades_per_symbol_max: usize::MAX,
             replayable: true,
             joined_midway: true,
             // An hour of seconds: what a tick may be ahead at most.

@@ -2,7 +2,7 @@
 
 use bytemuck::Zeroable;
 
-use crate::model::{BarState, Event, Quote, Reason, Topic};
+use crate::model::{BarState, Event, Quote, Reason, TickKind, Topic};
 
 use super::super::record::Record;
 use super::{Candles, KeepTrades, NO_START, fact};
@@ -76,6 +76,18 @@ impl Candles {
         true
     }
 
+    /// Fills `out` with the last kept trades of a symbol, oldest first, at most `most`. What was cancelled is not among them.
+    pub fn last_trades(&self, symbol: u32, most: usize, out: &mut Vec<Event>) {
+        out.clear();
+        let state = &self.symbols[symbol as usize];
+        let topic = Topic::trades(state.id);
+        let sales = self.log.backward(&state.trades).filter(|(_, tick)| {
+            matches!(tick.kind(), TickKind::Trade | TickKind::Correction) && !tick.is_cancelled()
+        });
+        out.extend(sales.take(most).map(|(sequence, tick)| Event::trade(topic, sequence, tick)));
+        out.reverse();
+    }
+
     /// The newest kept trade.
     pub fn newest_trade(&self, symbol: u32) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
@@ -91,6 +103,8 @@ impl Candles {
         (quote.volume, quote.last) = (state.day_volume, state.last);
         (quote.bid, quote.bid_size) = (tick.price, tick.size);
         (quote.ask, quote.ask_size) = (tick.ask(), tick.ask_size());
+        (quote.bid_venue, quote.ask_venue) = tick.quote_venues();
+        (quote.tape, quote.conditions) = (tick.tape(), tick.conditions);
         Some(Event::quote(Topic::quotes(state.id), 0, &quote).at(tick.ts_event, tick.ts_recv))
     }
 }

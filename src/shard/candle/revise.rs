@@ -113,13 +113,20 @@ impl Candles {
             at.superseded.reserve_exact(SUPERSEDED_MAX - at.superseded.len());
             at.superseded.push_back(*record);
         }
+        let before = *record;
         change(record);
         at.sequence += 1;
         record.sequence = at.sequence;
         record.rev += 1;
         record.reason = reason as u8;
         self.tallies.revised += 1;
+        if level == 0 {
+            state.today.revise(&before, record);
+        }
         let event = fact(Topic::bars(state.id, level), record);
+        if sink.wants_day(symbol, level) {
+            sink.day(symbol, &state.today.event(&event));
+        }
         sink.fact(symbol, &event);
     }
 
