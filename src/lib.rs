@@ -1,7 +1,7 @@
 //! tickwire turns market ticks into exact candles and serves them to WebSocket clients.
 //!
 //! ```text
-//! sockets, files ─► feed ──parse──► ingest ═ring═► shard ═ring═► gateway ──writev──► clients
+//! sockets, files ─► feed ──parse──► ingest ═ring═► shard ═ring═► gateway ──write──► clients
 //!                                   stamp, route   candles       topics, outboxes
 //! ```
 //!

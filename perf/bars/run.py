@@ -15,8 +15,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,10 @@ from statistics import median
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))
+
+from machine import machine  # noqa: E402: it is found only now
+
 TIMEFRAMES = "1s,1m,5m,15m,1h,1d"
 EXACT = ("symbol", "timeframe", "start", "end", "trades")
 # Doubles for the peers: sums of a day's volume and notional keep far more digits than this.
@@ -109,35 +111,6 @@ def check_agree(first, second):
 
 
 # --- reporting ----------------------------------------------------------------------------------------------------------
-
-
-def first_match(path, pattern):
-    try:
-        match = re.search(pattern, Path(path).read_text())
-    except OSError:
-        return None
-    return match[1].strip() if match else None
-
-
-def output_of(*command):
-    try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def machine():
-    memory_kib = first_match("/proc/meminfo", r"MemTotal:\s*(\d+)")
-    return {
-        "cpu": first_match("/proc/cpuinfo", r"model name\s*:\s*(.*)") or platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": int(memory_kib) * 1024 if memory_kib else None,
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "rustc": output_of("rustc", "--version"),
-        "commit": output_of("git", "describe", "--always", "--dirty", "--abbrev=12"),
-        "load_1m_at_start": os.getloadavg()[0],
-    }
 
 
 def summary(runs):

@@ -66,6 +66,9 @@ struct ServeArguments {
     /// How many gateways share the clients, over the file's cores.gateways
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     gateways: Option<u16>,
+    /// Open the path /echo, which sends back every message of up to so many bytes, to a conformance suite
+    #[arg(long, value_name = "BYTES", hide = true)]
+    test_echo: Option<usize>,
     /// Write every second's latencies to this file as an HdrHistogram interval log
     #[arg(long, value_name = "FILE")]
     latency_log: Option<PathBuf>,

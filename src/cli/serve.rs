@@ -41,6 +41,7 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     if let Some(placement) = arguments.placement {
         config.layout.placement = placement;
     }
+    config.gateway.echo_bytes_max = arguments.test_echo;
     if let Some(shards) = arguments.shards {
         config.layout.shards = usize::from(shards);
     }

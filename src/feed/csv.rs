@@ -341,7 +341,10 @@ fn time(unit: TimeUnit, text: &[u8], cx: &Context<'_>) -> Result<UnixNanos, Reas
     };
     let value = match whole(digits) {
         Some(value) => value,
-        None if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => u64::MAX,
+        None if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+            let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
+            whole(&digits[zeros.min(digits.len() - 1)..]).unwrap_or(u64::MAX)
+        }
         None => return Err(Reason::TimeBad),
     };
     if negative {

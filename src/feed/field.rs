@@ -76,6 +76,7 @@ impl Context<'_> {
         };
         match read {
             Ok((price, _)) if price.0 < 0 => Err(Reason::PriceNegative),
+            Ok((_, true)) if number.is_negative() => Err(Reason::PriceNegative),
             Ok((price, rounded)) => {
                 self.tallies.rounded += u64::from(rounded);
                 Ok(price)
@@ -95,6 +96,8 @@ impl Context<'_> {
             Number::Float(value) => Size::from_f64(value),
         };
         match read {
+            // Rounded away, or it were out of range.
+            Ok((_, true)) if number.is_negative() => Err(Reason::SizeNegative),
             Ok((size, rounded)) => {
                 self.tallies.rounded += u64::from(rounded);
                 Ok(size)

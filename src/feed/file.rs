@@ -139,28 +139,17 @@ impl FileFeed {
         let mut parsed = 0;
         while !self.ended && parsed < bytes {
             let before = cx.tallies.bytes;
-            let line = match self.lines.next_line() {
-                Some(line) => line,
-                None => {
-                    let read = match self.reader.read(self.lines.space()) {
-                        Ok(n) => n,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                        Err(error) => {
-                            self.ended = true;
-                            cx.tallies.faults += 1;
-                            let (path, line) = (self.path(), cx.tallies.lines);
-                            return Err(SourceError::Read { path, line, error });
-                        }
-                    };
-                    self.lines.filled(read);
-                    if read > 0 {
-                        continue;
-                    }
+            let line = match self.lines.read_line(&mut self.reader) {
+                Ok(Some(line)) => line,
+                Ok(None) => {
                     self.ended = true;
-                    match self.lines.last_line() {
-                        Some(line) => line,
-                        None => break,
-                    }
+                    break;
+                }
+                Err(error) => {
+                    self.ended = true;
+                    cx.tallies.faults += 1;
+                    let (path, line) = (self.path(), cx.tallies.lines);
+                    return Err(SourceError::Read { path, line, error });
                 }
             };
             parse_line(self.dialect.as_mut(), line, cx, out);

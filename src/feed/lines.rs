@@ -1,5 +1,8 @@
 //! Bytes in any pieces to whole lines, in bounded memory.
 
+use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
+
 use memchr::memchr;
 
 /// What [`Lines::next_line`] found.
@@ -8,6 +11,12 @@ pub enum Line<'a> {
     Whole(&'a mut [u8]),
     /// A line beyond the limit, by its first bytes; what follows up to its end is dropped unseen.
     TooLong(&'a [u8]),
+}
+
+/// Where a line is in the buffer.
+enum Found {
+    Whole(Range<usize>),
+    TooLong(Range<usize>),
 }
 
 /// A read buffer that hands out lines. It holds at most one line of the allowed length and one read.
@@ -60,6 +69,33 @@ impl Lines {
     /// The next line that is there whole.
     #[inline]
     pub fn next_line(&mut self) -> Option<Line<'_>> {
+        let found = self.find()?;
+        Some(self.show(found))
+    }
+
+    /// The next line of a reader that waits, which is asked for more where none is there whole. The last may have no line end;
+    /// `None` is the end of input.
+    ///
+    /// # Errors
+    /// As the reader says, but where it was only interrupted.
+    #[inline]
+    pub fn read_line(&mut self, reader: &mut impl Read) -> io::Result<Option<Line<'_>>> {
+        let found = loop {
+            if let Some(found) = self.find() {
+                break Some(found);
+            }
+            match reader.read(self.space()) {
+                Ok(0) => break self.find_last(),
+                Ok(n) => self.filled(n),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(found.map(|found| self.show(found)))
+    }
+
+    #[inline]
+    fn find(&mut self) -> Option<Found> {
         loop {
             let found = memchr(b'\n', &self.buffer[self.scanned..self.end]);
             let Some(offset) = found else {
@@ -77,7 +113,7 @@ impl Lines {
                 let start = self.start;
                 let shown = start + self.line_bytes_max;
                 self.forget();
-                return Some(Line::TooLong(&self.buffer[start..shown]));
+                return Some(Found::TooLong(start..shown));
             };
             let (start, newline) = (self.start, self.scanned + offset);
             self.start = newline + 1;
@@ -91,6 +127,11 @@ impl Lines {
 
     /// At the end of input: the last line, if it has no line end.
     pub fn last_line(&mut self) -> Option<Line<'_>> {
+        let found = self.find_last()?;
+        Some(self.show(found))
+    }
+
+    fn find_last(&mut self) -> Option<Found> {
         let (start, end) = (self.start, self.end);
         self.forget();
         if std::mem::take(&mut self.skipping) || start == end {
@@ -116,14 +157,22 @@ impl Lines {
     }
 
     #[inline]
-    fn cut(&mut self, start: usize, mut end: usize) -> Line<'_> {
+    fn cut(&self, start: usize, mut end: usize) -> Found {
         if end > start && self.buffer[end - 1] == b'\r' {
             end -= 1;
         }
         if end - start > self.line_bytes_max {
-            return Line::TooLong(&self.buffer[start..start + self.line_bytes_max]);
+            return Found::TooLong(start..start + self.line_bytes_max);
         }
-        Line::Whole(&mut self.buffer[start..end])
+        Found::Whole(start..end)
+    }
+
+    #[inline]
+    fn show(&mut self, found: Found) -> Line<'_> {
+        match found {
+            Found::Whole(range) => Line::Whole(&mut self.buffer[range]),
+            Found::TooLong(range) => Line::TooLong(&self.buffer[range]),
+        }
     }
 }
 
@@ -166,6 +215,36 @@ mod tests {
         for step in 1..text.len() {
             assert_eq!(read_all(text, step, 10), whole, "step {step}");
         }
+    }
+
+    /// Gives a few bytes at a time, and is interrupted before each.
+    struct Halting<'a>(&'a [u8], bool);
+
+    impl Read for Halting<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let n = self.0.len().min(3).min(buffer.len());
+            buffer[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn a_reader_gives_its_lines_to_the_last_and_then_no_more() {
+        let text = b"a\r\n\nbb\n0123456789\r\n01234567890\nend";
+        let (mut reader, mut lines, mut seen) = (Halting(text, false), Lines::new(64, 10), Vec::new());
+        while let Some(line) = lines.read_line(&mut reader).unwrap() {
+            seen.push(match line {
+                Line::Whole(text) => Ok(text.to_vec()),
+                Line::TooLong(shown) => Err(shown.len()),
+            });
+        }
+        assert_eq!(seen, read_all(text, text.len(), 10));
+        assert!(matches!(lines.read_line(&mut reader), Ok(None)), "the end stays the end");
     }
 
     #[test]

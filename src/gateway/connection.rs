@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Error, Message, Utf8Bytes};
+use tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use crate::model::{Topic, UnixNanos};
 use crate::runtime::Stream;
@@ -42,7 +42,7 @@ pub enum Inbound {
     /// A text message.
     Text(Utf8Bytes),
     /// A binary message.
-    Binary,
+    Binary(Bytes),
     /// The handshake is complete.
     Upgraded(Box<Upgrade>),
     /// The handshake is refused.
@@ -71,6 +71,8 @@ pub struct Connection {
     pub deadline: UnixNanos,
     /// Its row in the dialect table.
     pub dialect: usize,
+    /// It has no dialect but sends back what it receives.
+    pub echoes: bool,
     /// What is still to be sent.
     pub outbox: Outbox,
     /// When anything was last received.
@@ -122,6 +124,7 @@ impl Connection {
             phase: Phase::Handshake,
             deadline,
             dialect: 0,
+            echoes: false,
             outbox: Outbox::default(),
             heard: now,
             pinged: now,
@@ -180,7 +183,7 @@ impl Connection {
             }
         }
         match &inbound {
-            Inbound::Text(_) | Inbound::Binary => self.rates.add_request(now),
+            Inbound::Text(_) | Inbound::Binary(_) => self.rates.add_request(now),
             Inbound::Control => self.rates.add_control(now),
             _ => {}
         }
@@ -208,7 +211,9 @@ fn handshake_step(head: &mut Vec<u8>, head_bytes_max: usize, io: &mut Io<'_>) ->
             let from = head.len().saturating_sub(3);
             let first = head.is_empty();
             head.extend_from_slice(&chunk[..n]);
-            let whole = head[from..].windows(4).any(|end| end == b"\r\n\r\n");
+            // A line may end without `\r`: RFC 9112, section 2.2.
+            let whole = head[from..].windows(2).any(|end| end == b"\n\n")
+                || head[from..].windows(3).any(|end| end == b"\n\r\n");
             if !(first || whole || head.len() >= head_bytes_max) {
                 return Inbound::Handled;
             }
@@ -227,7 +232,7 @@ fn handshake_step(head: &mut Vec<u8>, head_bytes_max: usize, io: &mut Io<'_>) ->
 fn websocket_step(websocket: &mut WebSocketContext, io: &mut Io<'_>) -> Inbound {
     match websocket.read(io) {
         Ok(Message::Text(text)) => Inbound::Text(text),
-        Ok(Message::Binary(_)) => Inbound::Binary,
+        Ok(Message::Binary(bytes)) => Inbound::Binary(bytes),
         Ok(Message::Close(_)) => {
             // Writes the echo into the control bytes, and says that the WebSocket has ended, which we know.
             let _ = websocket.flush(io);

@@ -8,7 +8,7 @@ use super::dialect::{self, CODECS, Format, Reply, Scene};
 use super::frame::{FrameId, FrameKind, Opcode};
 use super::lane::{Lane, NO_LANE};
 use super::outbox::{Offered, Piece};
-use super::sockets::SLICES_MAX;
+use super::sockets::PIECES_MAX;
 use super::topics::NONE;
 
 /// How a client comes to see an event.
@@ -226,7 +226,7 @@ impl Gateway {
         // The outbox is taken out so that the rest of the gateway can encode for it.
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
         let mut outbox = std::mem::take(&mut connection.outbox);
-        outbox.gather(SLICES_MAX, pieces, |id, lanes| self.newest(slot as u32, id, lanes));
+        outbox.gather(PIECES_MAX, pieces, |id, lanes| self.newest(slot as u32, id, lanes));
         if let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) {
             connection.outbox = outbox;
         }

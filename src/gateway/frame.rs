@@ -105,6 +105,7 @@ pub struct FramePool {
     free: Vec<u32>,
     /// Free ones with buffers longer than [`KEPT_BYTES_MAX`].
     long: Vec<u32>,
+    made: u64,
 }
 
 impl FramePool {
@@ -172,6 +173,7 @@ impl FramePool {
     }
 
     fn take(&mut self, now: UnixNanos, kind: FrameKind) -> FrameId {
+        self.made += 1;
         match self.free.pop() {
             Some(place) => {
                 let slot = &mut self.slots[place as usize];
@@ -237,6 +239,12 @@ impl FramePool {
                 self.free.push(id.0);
             }
         }
+    }
+
+    /// How many frames it has made. While that stays, no frame's place is taken by another.
+    #[inline]
+    pub fn made(&self) -> u64 {
+        self.made
     }
 
     /// How many frames are held by anyone.

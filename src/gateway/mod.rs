@@ -4,12 +4,14 @@
 //! shards, then the outboxes that have something to say. Each step has a budget; what is left over keeps its place on
 //! a list of the stage's own, for the poll reports an edge only once.
 
+mod burst;
 pub mod close;
 mod connection;
 pub mod dealer;
 mod deliver;
 pub mod dialect;
 mod drain;
+mod echo;
 mod ending;
 mod entrance;
 pub mod frame;
@@ -33,6 +35,7 @@ use std::io;
 use crate::model::{Event, Interest, Nanos, SymbolCache, SymbolTable, Timeframes, UnixNanos};
 use crate::runtime::{Latency, Ready, Receiver, Registrar, Report, Sender, Stage, Turned};
 
+use burst::Burst;
 use close::CloseCode;
 use connection::Connection;
 use dealer::Entrance;
@@ -129,6 +132,7 @@ pub struct Gateway {
     rotation: usize,
     evictions: Vec<u32>,
     pieces: Vec<Piece>,
+    burst: Burst,
     control: Vec<u8>,
     cleared: Vec<FrameId>,
     /// What the last shard to speak said of a symbol's day; the fact that it belongs to comes next.
@@ -192,7 +196,8 @@ impl Gateway {
             swept: Vec::new(),
             rotation: 0,
             evictions: Vec::new(),
-            pieces: Vec::with_capacity(sockets::SLICES_MAX),
+            pieces: Vec::with_capacity(sockets::PIECES_MAX),
+            burst: Burst::new(sockets::PIECES_MAX),
             control: Vec::new(),
             cleared: Vec::new(),
             day: None,
@@ -360,7 +365,7 @@ impl Stage for Gateway {
             _ => None,
         };
         let alarm = self.alarms.peek().map(|&Reverse((at, ..))| at);
-        check.into_iter().chain(alarm).chain(drain).min()
+        check.into_iter().chain(drain).chain(alarm).min()
     }
 
     fn has_work(&self) -> bool {

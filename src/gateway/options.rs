@@ -63,6 +63,9 @@ pub struct GatewayOptions {
     pub drain_s: u64,
     /// How long a stopping gateway waits for the shards' last events, ms.
     pub last_events_ms_max: u64,
+    /// Longest message of the path `/echo`, bytes, which sends messages back for conformance suites. `None`, as by default: there
+    /// is no such path, for it is of no use to anyone else.
+    pub echo_bytes_max: Option<usize>,
 }
 
 impl GatewayOptions {
@@ -99,6 +102,7 @@ impl Default for GatewayOptions {
             control_frames_per_s_max: 100,
             drain_s: 1,
             last_events_ms_max: 500,
+            echo_bytes_max: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What one connection still has to be sent, in which order, and what happens when it is too much. No I/O here.
 //!
-//! The order on the wire: the rest of a frame already begun; notices, pongs and other control frames; facts and answers in
+//! The order on the wire: the rest of a frame already begun; control frames, notices and pongs; facts and answers in
 //! the order they came; the newest frame of every dirty state; last of all a close. A state is only named here and
 //! its frame fetched when it is written, so a slow client costs one entry a topic and still reads the freshest value, never
 //! before a fact of the same topic.
@@ -31,6 +31,10 @@ enum Source {
     State,
     Last,
 }
+
+/// Pongs that wait at most. A client may see by them which of its pings were heard, but one that floods us with pings and reads
+/// nothing must not fill the memory: RFC 6455, section 5.5.3, lets us answer only the newest.
+const PONGS_MAX: usize = 16;
 
 /// One slice of a write.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +75,7 @@ pub struct Bounds {
 pub struct Outbox {
     partial: Option<(FrameId, usize)>,
     notice: Option<FrameId>,
-    pong: Option<FrameId>,
+    pongs: VecDeque<FrameId>,
     control: VecDeque<FrameId>,
     facts: VecDeque<Fact>,
     facts_bytes: usize,
@@ -90,11 +94,14 @@ impl Outbox {
         self.control.push_back(frame);
     }
 
-    /// Queues a pong; it replaces one that is not yet sent.
+    /// Queues a pong; where too many wait it replaces the newest of them.
     pub fn push_pong(&mut self, frame: FrameId, pool: &mut FramePool) {
-        if let Some(old) = self.pong.replace(frame) {
+        if self.pongs.len() >= PONGS_MAX
+            && let Some(old) = self.pongs.pop_back()
+        {
             pool.release(old);
         }
+        self.pongs.push_back(frame);
     }
 
     /// Queues a notice about this outbox; it replaces one that is not yet sent.
@@ -242,15 +249,16 @@ impl Outbox {
     pub fn clear(&mut self, pool: &mut FramePool) {
         self.drop_messages(pool);
         let partial = self.partial.take().map(|(frame, _)| frame);
-        let single = [partial, self.notice.take(), self.pong.take(), self.last.take()];
-        single.into_iter().flatten().chain(self.control.drain(..)).for_each(|frame| pool.release(frame));
+        let single = [partial, self.notice.take(), self.last.take()];
+        let queued = self.control.drain(..).chain(self.pongs.drain(..));
+        single.into_iter().flatten().chain(queued).for_each(|frame| pool.release(frame));
     }
 
     /// Whether nothing waits but for its interval.
     pub fn is_empty(&self) -> bool {
         self.partial.is_none()
             && self.notice.is_none()
-            && self.pong.is_none()
+            && self.pongs.is_empty()
             && self.control.is_empty()
             && self.facts.is_empty()
             && self.states.is_empty()
@@ -287,10 +295,13 @@ impl Outbox {
             pieces.push(Piece { frame, offset, source: Source::Partial });
         }
         let whole = |frame, source| Piece { frame, offset: 0, source };
-        pieces.extend(self.notice.map(|frame| whole(frame, Source::Notice)));
-        pieces.extend(self.pong.map(|frame| whole(frame, Source::Pong)));
+        // First, for the HTTP answer is one of them, and nothing may come before that.
         let room = most.saturating_sub(pieces.len());
         pieces.extend(self.control.iter().take(room).map(|&frame| whole(frame, Source::Control)));
+        let room = most.saturating_sub(pieces.len());
+        pieces.extend(self.notice.iter().take(room).map(|&frame| whole(frame, Source::Notice)));
+        let room = most.saturating_sub(pieces.len());
+        pieces.extend(self.pongs.iter().take(room).map(|&frame| whole(frame, Source::Pong)));
         let room = most.saturating_sub(pieces.len());
         pieces.extend(self.facts.iter().take(room).map(|fact| whole(fact.frame, Source::Fact)));
         let mut place = 0;
@@ -330,7 +341,7 @@ impl Outbox {
             match piece.source {
                 Source::Partial => self.partial = None,
                 Source::Notice => self.notice = None,
-                Source::Pong => self.pong = None,
+                Source::Pong => drop(self.pongs.pop_front()),
                 Source::Control => drop(self.control.pop_front()),
                 Source::Fact => {
                     let Some(fact) = self.facts.pop_front() else { return };
@@ -427,15 +438,22 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_pong_replaces_an_unsent_one() {
-        let mut pool = FramePool::default();
-        let mut outbox = Outbox::default();
-        for name in ["one", "two"] {
-            let frame = text(&mut pool, name);
-            outbox.push_pong(frame, &mut pool);
+    fn each_ping_of_a_burst_has_its_pong_and_of_a_flood_the_newest() {
+        for (pings, step) in [(10, 1), (10, 1000), (1_000, 1000)] {
+            let mut pool = FramePool::default();
+            let mut outbox = Outbox::default();
+            for n in 0..pings {
+                let frame = text(&mut pool, &n.to_string());
+                outbox.push_pong(frame, &mut pool);
+            }
+            assert_eq!(pool.held(), pings.min(PONGS_MAX));
+            let mut expected: Vec<String> = (0..pings.min(PONGS_MAX)).map(|n| n.to_string()).collect();
+            if let Some(last) = expected.last_mut() {
+                *last = (pings - 1).to_string();
+            }
+            assert_eq!(pump(&mut outbox, &mut pool, step, None), expected);
+            assert_eq!(pool.held(), 0);
         }
-        assert_eq!(pump(&mut outbox, &mut pool, 100, None), ["two"]);
-        assert_eq!(pool.held(), 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The gateway's sockets: reading and writing.
 
-use std::io::{ErrorKind, IoSlice, Write};
+use std::io::{ErrorKind, Write};
 
 use crate::model::{Nanos, UnixNanos};
 use crate::runtime::Ready;
@@ -11,8 +11,8 @@ use super::dialect::{self, Reply};
 use super::frame::{FrameKind, Opcode};
 use super::{Ending, Gateway, INTERESTS_WAITING_MAX};
 
-/// Slices of one vectored write. The system takes up to 1,024; beyond some tens a write costs by the byte.
-pub(super) const SLICES_MAX: usize = 64;
+/// Frames of one write. Beyond some tens a write costs by the byte.
+pub(super) const PIECES_MAX: usize = 64;
 /// A control frame of the peer that tungstenite answers: opcode and length, then at most 125 bytes.
 const CONTROL_HEADER_BYTES: usize = 2;
 
@@ -126,17 +126,23 @@ impl Gateway {
             control.clear();
             self.control = control;
             let open = self.connection(slot).is_some_and(|connection| connection.phase == Phase::Open);
-            if open && self.close_if_flood(slot) {
+            if open && !self.echoes(slot) && self.close_if_flood(slot) {
                 return handled + 1;
             }
             match inbound {
                 Inbound::Nothing => return handled,
                 Inbound::Handled | Inbound::Control => {}
+                Inbound::Text(text) if open && self.echoes(slot) => {
+                    self.echo(slot, Opcode::Text, text.as_bytes());
+                }
+                Inbound::Binary(bytes) if open && self.echoes(slot) => {
+                    self.echo(slot, Opcode::Binary, &bytes);
+                }
                 Inbound::Text(text) if open => {
                     self.counters.messages_in += 1;
                     self.on_message(slot, &text);
                 }
-                Inbound::Binary if open => {
+                Inbound::Binary(_) if open => {
                     self.counters.messages_in += 1;
                     self.reply_error(
                         slot,
@@ -145,7 +151,7 @@ impl Gateway {
                         "requests are JSON in text messages, not binary ones",
                     );
                 }
-                Inbound::Text(_) | Inbound::Binary => {}
+                Inbound::Text(_) | Inbound::Binary(_) => {}
                 Inbound::Upgraded(upgrade) => self.upgrade(slot, &upgrade),
                 Inbound::Refused(refusal) => {
                     self.counters.refused_request += 1;
@@ -155,7 +161,9 @@ impl Gateway {
                 Inbound::PeerClosed => self.on_peer_close(slot),
                 Inbound::Broken(code) => {
                     self.counters.protocol_closed += 1;
-                    self.close(slot, code, code.name, true);
+                    self.forget_wishes(slot);
+                    // Answers to what came before the fault are still owed.
+                    self.close(slot, code, code.name, false);
                     if let Some(connection) = self.connection(slot) {
                         connection.heard_out = true;
                     }
@@ -210,6 +218,9 @@ impl Gateway {
     }
 
     fn upgrade(&mut self, slot: u32, upgrade: &Upgrade) {
+        if let Some(message_bytes_max) = self.echo_at(&upgrade.path) {
+            return self.open_echo(slot, upgrade, message_bytes_max);
+        }
         let Some(dialect) = dialect::by_path(&upgrade.path) else {
             self.counters.refused_path += 1;
             return self.refuse(slot, &Refusal { status: 404, message: dialect::NO_SUCH_PATH });
@@ -279,11 +290,7 @@ impl Gateway {
                 break Ok(());
             }
             writes -= 1;
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            for (slice, piece) in slices.iter_mut().zip(&pieces) {
-                *slice = IoSlice::new(&self.pool.bytes(piece.frame)[piece.offset..]);
-            }
-            match connection.stream.write_vectored(&slices[..pieces.len().min(SLICES_MAX)]) {
+            match connection.stream.write(self.burst.bytes(&pieces, &self.pool)) {
                 Ok(0) => break Err(()),
                 Ok(written) => {
                     let (counters, latency, topics) =

@@ -1,6 +1,5 @@
 //! A recorded file line by line: the text to send, and the time at which it was true.
 
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use crate::feed::binance::receive_time_digits;
@@ -49,7 +48,6 @@ pub(super) struct Recording {
     symbols: SymbolCache,
     tallies: Tallies,
     ticks: Vec<Tick>,
-    ended: bool,
 }
 
 impl Recording {
@@ -69,7 +67,6 @@ impl Recording {
             symbols: SymbolCache::new(SymbolTable::new(SYMBOLS_MAX)),
             tallies: Tallies::new(row.name),
             ticks: Vec::new(),
-            ended: false,
         };
         if row.name == "csv" {
             recording.read_header()?;
@@ -104,27 +101,12 @@ impl Recording {
     pub fn next(&mut self, text: &mut Vec<u8>) -> Result<Option<About>, SourceError> {
         text.clear();
         loop {
-            let line = match self.lines.next_line() {
-                Some(line) => line,
-                None if self.ended => return Ok(None),
-                None => {
-                    let read = match self.bytes.read(self.lines.space()) {
-                        Ok(n) => n,
-                        Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                        Err(error) => {
-                            let (path, line) = (self.path.clone(), self.tallies.lines);
-                            return Err(SourceError::Read { path, line, error });
-                        }
-                    };
-                    self.lines.filled(read);
-                    if read > 0 {
-                        continue;
-                    }
-                    self.ended = true;
-                    match self.lines.last_line() {
-                        Some(line) => line,
-                        None => return Ok(None),
-                    }
+            let line = match self.lines.read_line(&mut self.bytes) {
+                Ok(Some(line)) => line,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    let (path, line) = (self.path.clone(), self.tallies.lines);
+                    return Err(SourceError::Read { path, line, error });
                 }
             };
             let Line::Whole(whole) = line else {

@@ -1,7 +1,7 @@
 //! The seam between stages and sockets: real ones of the operating system, or a twin in memory for tests.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -225,23 +225,6 @@ impl Write for Stream {
         match self {
             Self::Os(socket) => socket.write(bytes),
             Self::Memory(end) => end.write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Os(socket) => socket.write_vectored(slices),
-            Self::Memory(end) => {
-                let mut total = 0;
-                for slice in slices.iter().filter(|slice| !slice.is_empty()) {
-                    match end.write(slice) {
-                        Ok(n) => total += n,
-                        Err(_) if total > 0 => break,
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(total)
-            }
         }
     }
 

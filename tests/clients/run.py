@@ -3,9 +3,9 @@
 
     tests/clients/run.py BINARY [WORD...]
 
-With words, only the promises whose name contains one of them. Needs Python 3.10, the PyPI packages `websockets`,
-`websocket-client` and `massive`, Node with `ws` and `@massive.com/client-js` in tools/node_modules, and a Chromium; `tools/test`
-installs them. Exit 0 when all promises are kept.
+With words, only the promises whose name contains one of them. With TICKWIRE_WSLOAD=PATH also those of the load client. Needs
+Python 3.10, the PyPI packages `websockets`, `websocket-client` and `massive`, Node with `ws` and `@massive.com/client-js` in
+tools/node_modules, and a Chromium; `tools/test` installs them. Exit 0 when all promises are kept.
 """
 
 import asyncio
@@ -22,6 +22,9 @@ if sys.version_info < (3, 10):
 
 # In the order in which they are run: quick ones first.
 FILES = ["usage", "messages", "binary", "clocks", "endings", "demo", "frames", "handshakes", "limits", "floods", "joins", "dialects", "official", "browser"]
+# The load client is a package of its own that takes longer to build than to try.
+if os.environ.get("TICKWIRE_WSLOAD"):
+    FILES.insert(1, "load")
 
 
 def keep(promise, binary):

@@ -8,7 +8,7 @@ use crate::harness::*;
 
 /// A client of another path, and its first message if there is one.
 fn open(world: &mut World, path: &str) -> (Client, Option<Value>) {
-    let mut client = world.unwelcomed_at(path, b"");
+    let mut client = world.client_at(path, b"");
     let first = client.all().pop();
     (client, first)
 }

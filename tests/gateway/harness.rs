@@ -173,10 +173,11 @@ impl World {
 
     /// A client that sends bytes in one piece with its request, and has read nothing yet.
     pub fn unwelcomed(&mut self, extra: &[u8]) -> Client {
-        self.unwelcomed_at("/v1/stream", extra)
+        self.client_at("/v1/stream", extra)
     }
 
-    pub fn unwelcomed_at(&mut self, path: &str, extra: &[u8]) -> Client {
+    /// The same on any path.
+    pub fn client_at(&mut self, path: &str, extra: &[u8]) -> Client {
         let mut end = self.raw();
         end.write_all(&[upgrade(path).as_bytes(), extra].concat()).unwrap();
         self.settle();

@@ -7,6 +7,7 @@
 mod dealing;
 mod dialects;
 mod drains;
+mod echo;
 mod harness;
 mod join;
 mod limits;

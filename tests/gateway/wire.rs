@@ -32,15 +32,18 @@ fn raw(world: &mut World, client: &mut Client, bytes: &[u8]) -> Vec<String> {
 
 #[test]
 fn other_paths_are_answered_with_the_right_one() {
-    let mut world = World::new(1, options());
-    let mut end = world.raw();
-    end.write_all(upgrade("/v2").as_bytes()).unwrap();
-    world.settle();
-    let (bytes, ended) = drain(&mut end);
-    let text = String::from_utf8(bytes).unwrap();
-    assert!(text.starts_with("HTTP/1.1 404 ") && text.contains("/v1/stream") && ended, "{text}");
-    drop(end);
-    assert_eq!(world.counter("connections"), 0);
+    // The echo path is like any other unless it was opened.
+    for path in ["/v2", "/echo"] {
+        let mut world = World::new(1, options());
+        let mut end = world.raw();
+        end.write_all(upgrade(path).as_bytes()).unwrap();
+        world.settle();
+        let (bytes, ended) = drain(&mut end);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.starts_with("HTTP/1.1 404 ") && text.contains("/v1/stream") && ended, "{text}");
+        drop(end);
+        assert_eq!(world.counter("connections"), 0);
+    }
 }
 
 #[test]
@@ -80,14 +83,16 @@ fn a_slow_handshake_meets_its_deadline() {
 }
 
 #[test]
-fn a_request_byte_by_byte_is_a_request() {
-    let mut world = World::new(1, options());
-    let mut end = world.raw();
-    for byte in upgrade("/v1/stream").bytes() {
-        end.write_all(&[byte]).unwrap();
-        world.settle();
+fn a_request_byte_by_byte_is_a_request_however_its_lines_end() {
+    for line_end in ["\r\n", "\n"] {
+        let mut world = World::new(1, options());
+        let mut end = world.raw();
+        for byte in upgrade("/v1/stream").replace("\r\n", line_end).bytes() {
+            end.write_all(&[byte]).unwrap();
+            world.settle();
+        }
+        assert!(drain(&mut end).0.starts_with(b"HTTP/1.1 101 "), "{line_end:?}");
     }
-    assert!(drain(&mut end).0.starts_with(b"HTTP/1.1 101 "));
 }
 
 #[test]
@@ -142,6 +147,34 @@ fn a_ping_frame_gets_its_pong() {
     client.socket.get_mut().write_all(&frame(0x89, b"hello")).unwrap();
     world.settle();
     assert_eq!(client.message(), Some(Message::Pong("hello".into())));
+}
+
+#[test]
+fn each_ping_of_a_burst_has_its_pong_in_order() {
+    let mut world = World::new(1, options());
+    let mut client = world.client();
+    let pings: Vec<u8> = (0..10u8).flat_map(|n| frame(0x89, &[n])).collect();
+    client.socket.get_mut().write_all(&pings).unwrap();
+    world.settle();
+    for n in 0..10u8 {
+        assert_eq!(client.message(), Some(Message::Pong(vec![n].into())));
+    }
+}
+
+#[test]
+fn a_ping_sent_with_the_request_is_answered_after_it() {
+    let mut world = World::new(1, options());
+    let mut client = world.unwelcomed(&frame(0x89, b"early"));
+    assert_eq!(client.message(), Some(Message::Pong("early".into())));
+    assert_eq!(words(&client.all()), ["welcome"]);
+}
+
+#[test]
+fn what_came_before_a_broken_frame_is_answered() {
+    let mut world = World::new(1, options());
+    let mut client = world.client();
+    let bytes = [frame(0x81, br#"{"action":"ping"}"#), frame(0xc1, b"{}")].concat();
+    assert_eq!(raw(&mut world, &mut client, &bytes), ["pong", "close 1002"]);
 }
 
 #[test]

@@ -1,0 +1,129 @@
+//! Binance's messages, each record compared to what simd-json's own document says of it.
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+
+use super::feed::{self, Meant, NOW, Row};
+use super::massive::{document, field, whole};
+use super::number::{self, Number};
+
+pub fn run(data: &[u8]) {
+    feed::check("binance", data, |line| {
+        let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (received, body) = match line.get(digits) {
+            Some(b' ') if digits > 0 => {
+                // A receive time that is one has 19 digits.
+                let stamp = std::str::from_utf8(&line[..digits]).ok()?.parse::<i128>().ok();
+                match stamp.filter(|_| digits <= 19).and_then(|stamp| feed::time(stamp, 1)) {
+                    Some(received) => (received, &line[digits + 1..]),
+                    None => return Some(vec![Meant::Rejected]),
+                }
+            }
+            _ => (NOW.0, line),
+        };
+        let message = document(body)?;
+        let mut meant = Vec::new();
+        match message.as_array() {
+            Some(list) => list.iter().for_each(|value| combined(value, received, &mut meant)),
+            None => combined(&message, received, &mut meant),
+        }
+        Some(meant)
+    });
+}
+
+fn combined(message: &OwnedValue, received: i64, meant: &mut Vec<Meant>) {
+    if !message.is_object() {
+        return meant.push(Meant::Rejected);
+    }
+    let Some(data) = message.get("data") else { return meant.push(record(message, None, received)) };
+    let stream = message.get("stream").and_then(|stream| stream.as_str());
+    match data.as_array() {
+        Some(list) if list.is_empty() => meant.push(Meant::Skipped),
+        Some(list) => meant.extend(list.iter().map(|value| record(value, stream, received))),
+        None => meant.push(record(data, stream, received)),
+    }
+}
+
+fn record(record: &OwnedValue, stream: Option<&str>, received: i64) -> Meant {
+    if !record.is_object() {
+        return Meant::Rejected;
+    }
+    let row = match field(record, "e") {
+        None if ["u", "b", "a"].iter().all(|name| field(record, name).is_some()) => ticker(record, received),
+        None if record.get("result").is_some() || record.get("error").is_some() => return Meant::Skipped,
+        None => match stream.and_then(|name| name.split('@').nth(1)) {
+            Some(kind) if kind != "bookTicker" => return Meant::Skipped,
+            _ => None,
+        },
+        Some(kind) => match kind.as_str() {
+            Some("trade") => trade(record, "t", 0),
+            Some("aggTrade") => trade(record, "a", 2),
+            Some("bookTicker") => ticker(record, received),
+            Some(_) => return Meant::Skipped,
+            None => None,
+        },
+    };
+    row.map_or(Meant::Rejected, |row| Meant::Tick(Box::new(row)))
+}
+
+fn trade(record: &OwnedValue, id: &str, aggregate: u8) -> Option<Row> {
+    let text = |name: &str| field(record, name)?.as_str();
+    let price = number::price(&Number::Text(text("p")?)).filter(|&price| price > 0)?;
+    let size = number::size(&Number::Text(text("q")?))?;
+    let id = u64::try_from(whole(field(record, id)?)?).ok()?;
+    let market = match field(record, "X") {
+        Some(kind) => kind.as_str()? == "MARKET",
+        None => true,
+    };
+    number::fits(price, size).then_some(())?;
+    Some(Row {
+        symbol: feed::symbol(text("s")?)?,
+        at: Some(feed::time(whole(field(record, "T")?)?, 1_000_000)?),
+        price,
+        size,
+        ask: None,
+        id: id.to_string().into_bytes(),
+        sequence: Some(id),
+        conditions: if market { [aggregate, 0, 0, 0] } else { [1, aggregate, 0, 0] },
+    })
+}
+
+fn ticker(record: &OwnedValue, received: i64) -> Option<Row> {
+    let text = |name: &str| field(record, name)?.as_str();
+    let side = |price: &str, size: &str| {
+        Some((number::price(&Number::Text(text(price)?))?, number::size(&Number::Text(text(size)?))?))
+    };
+    let (bid, ask) = (side("b", "B")?, side("a", "A")?);
+    if bid.0 == 0 && ask.0 == 0 {
+        return None;
+    }
+    let at = match field(record, "T").or(field(record, "E")) {
+        Some(at) => feed::time(whole(at)?, 1_000_000)?,
+        None => received,
+    };
+    Some(Row {
+        symbol: feed::symbol(text("s")?)?,
+        at: Some(at),
+        price: bid.0,
+        size: bid.1,
+        ask: Some(ask),
+        ..Row::default()
+    })
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds = feed::seeds(&[
+        include_str!("../../data/feed/binance-spot.txt"),
+        include_str!("../../data/feed/binance-usdm.txt"),
+    ]);
+    seeds.extend(
+        [
+            r#"{"e":"aggTrade","E":1723161255343,"s":"BTCUSDT","a":26129,"p":"0.01633102","q":"4.70443515","f":1,"l":2,"T":1723161255342,"m":true}"#,
+            r#"{"result":null,"id":1}"#,
+            r#"{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":160,"bids":[["0.0024","10"]],"asks":[]}}"#,
+            r#"[{"u":400900217,"s":"BNBUSDT","b":"25.35190000","B":"31.21000000","a":"25.36520000","A":"40.66000000"},{"data":[]}]"#,
+        ]
+        .map(|text| text.as_bytes().to_vec()),
+    );
+    seeds
+}
