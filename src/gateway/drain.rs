@@ -55,7 +55,7 @@ impl Gateway {
     /// Tells every client that it will have to go. It hears so before the facts that wait for it.
     fn announce(&mut self) {
         let reply = Reply::Draining { deadline_s: self.options.drain_s };
-        // The inner `None`: the dialect has no word for it.
+        // Encoded once a dialect; the inner `None` is a dialect that has no word for it.
         let mut frames: [Option<Option<FrameId>>; DIALECTS] = [None; DIALECTS];
         for slot in 0..self.connections.len() as u32 {
             let Some(connection) = self.connection(slot) else { continue };
