@@ -81,7 +81,7 @@ def still_there(raw, what):
 
 
 def each_bad_request_is_answered_with_its_id_and_the_connection_stays(binary):
-    with Engine(binary) as engine:
+    with Engine(binary, gateway="subscriptions_max = 4096") as engine:
         raw = Raw.open(engine.port)
         for number, (fields, code, words) in enumerate(BAD):
             name = number if number % 2 else f"request {number}"
@@ -118,7 +118,7 @@ def what_is_no_request_at_all_is_answered_and_the_connection_stays(binary):
 
 
 def a_message_of_1_mib_closes_with_1009_and_bad_utf8_with_1007(binary):
-    with Engine(binary) as engine:
+    with Engine(binary, gateway="message_bytes_max = 65536") as engine:
         bystander = Raw.open(engine.port)
         whole = frame(TEXT, b'{"action":"ping","pad":"' + b"x" * (1 << 20) + b'"}')
         in_parts = frame(TEXT, b"x" * 40_000, fin=False) + frame(0, b"x" * 40_000)

@@ -25,7 +25,7 @@ CONFIGS = [
     ("[cores]\nplacement = \"nowhere\"\n", 2, ["line 2", "nowhere", "dedicated"]),
     ("[cores]\ngateways = 0\n", 2, ["cores.gateways", "0", "64"]),
     ("[gateway]\nconnections_per_ip_max = 0\n", 2, ["gateway.connections_per_ip_max", "0", "1"]),
-    ("[gateway]\nrequest_bytes_per_s_max = 65536\n", 2, ["gateway.request_bytes_per_s_max", "65536", "66560"]),
+    ("[gateway]\nrequest_bytes_per_s_max = 65536\n", 2, ["gateway.request_bytes_per_s_max", "65536", "525312"]),
     ("[gateway]\nmessage_bytes_max = 16777216\n", 0, ["well-formed"]),
     ("[gateway]\ndrain_s = 3601\n", 2, ["gateway.drain_s", "3601", "hour"]),
     ("[cores]\ngateways = 2\nplacement = \"single\"\n", 0, ["2 gateways share a core", "dealer -> gateway-1", "shard-0 -> gateway-1"]),
