@@ -56,8 +56,6 @@ enum Sort {
 struct Fact {
     frame: FrameId,
     queued: UnixNanos,
-    /// How much of it counts against the bound.
-    bytes: usize,
     sort: Sort,
 }
 
@@ -84,8 +82,9 @@ pub struct Outbox {
     last: Option<FrameId>,
     ended: bool,
     lanes: Vec<Lane>,
-    /// Gathered messages that wait. While there is one no other is made, so that its states are not stale too.
-    gathered: usize,
+    /// Of each gathered message that waits, how many bytes count against the bound. While there is one no other is made: its
+    /// states would grow stale.
+    gathered: VecDeque<usize>,
 }
 
 impl Outbox {
@@ -120,8 +119,7 @@ impl Outbox {
         now: UnixNanos,
         bounds: Bounds,
     ) -> Offered {
-        let bytes = pool.bytes(frame).len();
-        self.push(Fact { frame, queued: now, bytes, sort: Sort::Fact }, pool, bounds)
+        self.push(Fact { frame, queued: now, sort: Sort::Fact }, pool, bounds)
     }
 
     /// Queues an answer to a request, in line with the facts. The outbox takes over the caller's reference in any case.
@@ -132,8 +130,7 @@ impl Outbox {
         now: UnixNanos,
         bounds: Bounds,
     ) -> Offered {
-        let bytes = pool.bytes(frame).len();
-        self.push(Fact { frame, queued: now, bytes, sort: Sort::Answer }, pool, bounds)
+        self.push(Fact { frame, queued: now, sort: Sort::Answer }, pool, bounds)
     }
 
     #[inline]
@@ -143,7 +140,7 @@ impl Outbox {
             return Offered::Queued;
         }
         let bytes = if fact.sort == Sort::Answer { &mut self.answers_bytes } else { &mut self.facts_bytes };
-        *bytes += fact.bytes;
+        *bytes += pool.bytes(fact.frame).len();
         self.facts.push_back(fact);
         self.fits(bounds)
     }
@@ -176,13 +173,13 @@ impl Outbox {
 
     /// Queues what a lane let go, made of facts that had `bytes`, the oldest of them due at `queued`.
     pub fn push_gathered(&mut self, frame: FrameId, bytes: usize, queued: UnixNanos) {
-        self.facts.push_back(Fact { frame, queued, bytes, sort: Sort::Gathered });
-        self.gathered += 1;
+        self.facts.push_back(Fact { frame, queued, sort: Sort::Gathered });
+        self.gathered.push_back(bytes);
     }
 
     /// Whether a gathered message still waits.
     pub fn has_gathered(&self) -> bool {
-        self.gathered > 0
+        !self.gathered.is_empty()
     }
 
     /// The lanes, by number.
@@ -241,7 +238,8 @@ impl Outbox {
     pub fn drop_messages(&mut self, pool: &mut FramePool) {
         self.facts.drain(..).for_each(|fact| pool.release(fact.frame));
         self.lanes.iter_mut().for_each(|lane| lane.clear(pool));
-        (self.facts_bytes, self.answers_bytes, self.gathered) = (0, 0, 0);
+        (self.facts_bytes, self.answers_bytes) = (0, 0);
+        self.gathered.clear();
         self.states.clear();
     }
 
@@ -350,10 +348,12 @@ impl Outbox {
                 Source::Control => drop(self.control.pop_front()),
                 Source::Fact => {
                     let Some(fact) = self.facts.pop_front() else { return };
-                    let answer = fact.sort == Sort::Answer;
-                    let bytes = if answer { &mut self.answers_bytes } else { &mut self.facts_bytes };
-                    *bytes = bytes.saturating_sub(fact.bytes);
-                    self.gathered -= usize::from(fact.sort == Sort::Gathered);
+                    let (bytes, counted) = match fact.sort {
+                        Sort::Fact => (&mut self.facts_bytes, length),
+                        Sort::Answer => (&mut self.answers_bytes, length),
+                        Sort::Gathered => (&mut self.facts_bytes, self.gathered.pop_front().unwrap_or(0)),
+                    };
+                    *bytes = bytes.saturating_sub(counted);
                 }
                 Source::State => {
                     // The topic keeps its own reference.

@@ -121,7 +121,7 @@ def a_message_of_1_mib_closes_with_1009_and_bad_utf8_with_1007(binary):
     with Engine(binary, gateway="message_bytes_max = 65536") as engine:
         bystander = Raw.open(engine.port)
         whole = frame(TEXT, b'{"action":"ping","pad":"' + b"x" * (1 << 20) + b'"}')
-        in_parts = frame(TEXT, b"x" * 40_000, fin=False) + frame(0, b"x" * 40_000)
+        in_parts = frame(TEXT, b"x" * 300_000, fin=False) + frame(0, b"x" * 300_000)
         bad_text = [b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b'{"action":"\xc3', b"\xc0\x80"]
         cases = [(whole, 1009), (in_parts, 1009)] + [(frame(TEXT, text), 1007) for text in bad_text]
         # A character split over two fragments is none the worse; half of one at the end is.
