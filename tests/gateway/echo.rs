@@ -8,7 +8,9 @@ use crate::harness::*;
 const LONGEST: usize = 300_000;
 
 fn world() -> World {
-    World::new(1, GatewayOptions { echo_bytes_max: Some(LONGEST), requests_per_s_max: 1, ..options() })
+    let few = GatewayOptions { requests_per_s_max: 1, request_bytes_per_s_max: 1_000_000, ..options() };
+    let small = GatewayOptions { message_bytes_max: 65_536, outbox_answers_bytes_max: 16 << 20, ..few };
+    World::new(1, GatewayOptions { echo_bytes_max: Some(LONGEST), ..small })
 }
 
 fn client(world: &mut World) -> Client {

@@ -39,6 +39,8 @@ impl World {
         config.gateway.echo_bytes_max = Some(MESSAGE_BYTES_MAX);
         // A flood is for other tests; here each message is to be looked at.
         config.gateway.requests_per_s_max = u32::MAX;
+        config.gateway.request_bytes_per_s_max = usize::MAX;
+        config.gateway.control_frames_per_s_max = u32::MAX;
         let (clock, network) = (ManualClock::at(START), Network::default());
         let made = || Clock::Manual(clock.clone());
         let engine = Engine::inline(config, Outlet::Gateway, None, "fuzz".to_owned(), &made, network.clone())
