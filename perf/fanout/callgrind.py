@@ -43,7 +43,7 @@ def count(programs, connections):
             with Child(load, programs.load_processor) as client:
                 client.await_text("ready:", PATIENCE_S)
                 control("on", child.pid)
-                with Child(feed_command(programs, feed_port, RATE, SECONDS), programs.load_processor) as feeder:
+                with Child(feed_command(programs, f"tcp://127.0.0.1:{feed_port}", RATE, SECONDS), programs.load_processor) as feeder:
                     feeder.finish(PATIENCE_S)
                     frames_per_read = json.loads(client.finish(PATIENCE_S))["frames_per_read"]
                 control("off", child.pid)

@@ -3,7 +3,7 @@
 #
 #   perf/fanout/run.sh                      every scenario, three rounds: a look, some ten minutes
 #   perf/fanout/run.sh --pairs 9            figures to quote, on a quiet machine
-#   perf/fanout/run.sh --scenarios 1000x100 --servers tickwire uws-publish
+#   perf/fanout/run.sh --scenarios 1000x100 --servers tickwire uws-relay
 #   perf/fanout/run.sh --most --callgrind   also the highest rate each holds, and instructions a frame
 #
 # Loopback only. The peer uWebSockets is PyPI's `socketify`, which needs libuv (Debian: libuv1).

@@ -131,6 +131,7 @@ class Programs:
     def peer(self, name, port, rate, connections, life_s):
         numbers = [port, rate, connections, int(life_s)]
         return {
+            "uws-relay": [sys.executable, PERF / "peers/uws.py", *numbers, "relay"],
             "uws-publish": [sys.executable, PERF / "peers/uws.py", *numbers, "publish"],
             "uws-send": [sys.executable, PERF / "peers/uws.py", *numbers, "send"],
             "tokio-tungstenite": [self.peers / "broadcast", *numbers],
@@ -139,12 +140,13 @@ class Programs:
         }[name]
 
 
-SERVERS = ("tickwire", "uws-publish", "uws-send", "tokio-tungstenite", "floor", "floor-gather")
+SERVERS = ("tickwire", "uws-relay", "uws-publish", "uws-send", "tokio-tungstenite", "floor", "floor-gather")
 
 
 def tickwire_config(port, feed_port, connections, cores=""):
+    # Spinning before sleep would be counted as work.
     return (
-        f'[gateway]\nlisten = "127.0.0.1:{port}"\nconnections_max = {max(connections, 1000)}\n[cores]\n{cores}\n'
+        f'[gateway]\nlisten = "127.0.0.1:{port}"\nconnections_max = {max(connections, 1000)}\n[cores]\nspin_us = 0\n{cores}\n'
         f'[[feed]]\nname = "load"\nsource = "tcp"\nformat = "csv"\nlisten = "127.0.0.1:{feed_port}"\n'
     )
 
@@ -157,9 +159,9 @@ def load_command(programs, port, connections, duration_s, warmup_s, pid):
     ]  # fmt: skip
 
 
-def feed_command(programs, feed_port, rate, duration_s):
+def feed_command(programs, url, rate, duration_s):
     return [
-        programs.wsload, "feed", f"tcp://127.0.0.1:{feed_port}", "--rate", rate, "--symbol", SYMBOL,
+        programs.wsload, "feed", url, "--rate", rate, "--symbol", SYMBOL,
         "--duration", f"{duration_s}s", "--json",
     ]  # fmt: skip
 
@@ -176,7 +178,12 @@ def run_once(programs, server, connections, rate, duration_s, warmup_s):
             child.await_text("listening")
             load = load_command(programs, port, connections, duration_s, warmup_s, child.pid)
             with Child(load, programs.load_processor) as client:
-                found = json.loads(client.finish(life_s))
+                if server == "uws-relay":
+                    client.await_text("ready:")
+                    url = f"ws://127.0.0.1:{port}/feed"
+                    found = finish_fed(programs, client, url, rate, duration_s, warmup_s)
+                else:
+                    found = json.loads(client.finish(life_s))
     found["rate"] = rate
     found["delivered"] = found["frames"] / (connections * rate * duration_s)
     return found
@@ -193,9 +200,14 @@ def run_tickwire(programs, port, connections, rate, duration_s, warmup_s):
             load = load_command(programs, port, connections, duration_s, warmup_s, child.pid)
             with Child(load, programs.load_processor) as client:
                 client.await_text("ready:")
-                feed = feed_command(programs, feed_port, rate, duration_s + warmup_s + 0.5)
-                # It shares the load client's processor and must not wait for it: a late tick would be held against the engine.
-                with Child(feed, programs.load_processor, nice=-10) as feeder:
-                    found = json.loads(client.finish(duration_s + warmup_s + PATIENCE_S))
-                    found["feed"] = json.loads(feeder.finish(PATIENCE_S))
-                    return found
+                return finish_fed(programs, client, f"tcp://127.0.0.1:{feed_port}", rate, duration_s, warmup_s)
+
+
+def finish_fed(programs, client, url, rate, duration_s, warmup_s):
+    """Feeds a server from another process until the load client has found what it found."""
+    feed = feed_command(programs, url, rate, duration_s + warmup_s + 0.5)
+    # It shares the load client's processor and must not wait for it: a late tick would be held against the server.
+    with Child(feed, programs.load_processor, nice=-10) as feeder:
+        found = json.loads(client.finish(duration_s + warmup_s + PATIENCE_S))
+        found["feed"] = json.loads(feeder.finish(PATIENCE_S))
+        return found

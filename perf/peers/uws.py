@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """uWebSockets, in C++, under socketify: one message at a fixed rate to every connection.
 
-    uws.py PORT RATE CONNECTIONS SECONDS publish|send
+    uws.py PORT RATE CONNECTIONS SECONDS relay|publish|send
 
-`publish` is uWebSockets' own: one call a message, and its topic tree sends. `send` is a loop over the connections, as one
-writes it who keeps a list. Publishing begins when so many connections have subscribed. socketify's own loop never sleeps
+`relay` publishes what comes in at `/feed`, a CSV line of symbol, due time in µs, price and size a message, as it comes: uWebSockets' own
+`publish`, one call a message, and its topic tree sends. `publish` does so by a timer of its own, at RATE; `send` is a loop over the
+connections, as one writes it who keeps a list. Publishing by the timer begins when so many connections have subscribed. socketify's own loop never sleeps
 while anything happens; here libuv's runs as it does under uWebSockets itself, and only the timer calls Python, once
 a millisecond (libuv's finest). Needs Debian's libuv1.
 """
@@ -20,6 +21,7 @@ MESSAGE = (
     '{"type":"trade","channel":"trades","sequence":%d,"timestamp":"2026-02-07T14:30:00.123Z","ts_event":%d,"ts_recv":%d,"ts_sent":%d,'
     '"data":{"symbol":"LOAD","price":100.%02d,"size":%d,"timestamp":%d,"exchange":null,"trade_id":null,"conditions":[]}}'
 )
+RELAYED = MESSAGE.replace("100.%02d", "%s").replace('"size":%d', '"size":%s')
 # What a slow connection may leave unread before it misses messages: tickwire's bound.
 BEHIND_BYTES_MAX = 1 << 20
 # Messages published at one go where many are due.
@@ -27,10 +29,10 @@ GO_MAX = 256
 
 
 def main():
-    if len(sys.argv) != 6 or sys.argv[5] not in ("publish", "send"):
+    if len(sys.argv) != 6 or sys.argv[5] not in ("relay", "publish", "send"):
         sys.exit(__doc__.split("\n\n")[1].strip())
     port, rate, connections, seconds = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    sends = sys.argv[5] == "send"
+    sends, relays = sys.argv[5] == "send", sys.argv[5] == "relay"
     app = App()
     joined = set()
     state = {"began_us": 0, "next": 0}
@@ -51,6 +53,8 @@ def main():
             import os
 
             os._exit(0)
+        if relays:
+            return
         if state["began_us"] == 0:
             if len(joined) < connections:
                 return
@@ -69,6 +73,16 @@ def main():
             else:
                 app.publish("trades", text, OpCode.TEXT)
 
+    def on_feed(ws, message, opcode):
+        for line in message.splitlines():
+            symbol, due, price, size = line.split(",")
+            if due.isdigit():
+                state["next"] += 1
+                now = time.time_ns() // 1000
+                text = RELAYED % (state["next"], int(due), now, now, price, size, int(due))
+                app.publish("trades", text.encode(), OpCode.TEXT)
+
+    app.ws("/feed", {"compression": 0, "max_payload_length": 1 << 20, "idle_timeout": 0, "message": on_feed})
     app.ws(
         "/*",
         {

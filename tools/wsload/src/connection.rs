@@ -57,6 +57,14 @@ pub struct Connection {
     unanswered: usize,
 }
 
+/// The request for a WebSocket.
+pub fn upgrade(host: &str, path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
 impl Connection {
     /// Begins to connect.
     ///
@@ -141,12 +149,7 @@ impl Connection {
     }
 
     fn ask_to_upgrade(&mut self, load: &Load) {
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n",
-            load.path, load.host
-        );
-        self.out.extend_from_slice(request.as_bytes());
+        self.out.extend_from_slice(upgrade(&load.host, &load.path).as_bytes());
         self.phase = Phase::Upgrading;
     }
 

@@ -1,13 +1,14 @@
-//! The other side: trades at a fixed rate into an engine, as CSV over TCP. Open-loop: each trade's own time is when it was
-//! due, whether or not it could be sent then.
+//! The other side: trades at a fixed rate into an engine, as CSV over TCP or in WebSocket messages. Open-loop: each trade's own
+//! time is when it was due, whether or not it could be sent then.
 
-use std::io::Write as _;
+use std::io::{Error, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::connection::upgrade;
 use super::now_ns;
 use super::options::{Failure, FeedArguments, address, resolve};
 use super::tally::histogram;
@@ -17,6 +18,8 @@ const HEADER: &str = "symbol,timestamp_us,price,size\n";
 const STALL_MAX: Duration = Duration::from_secs(10);
 /// Trades written at once, where several are due: the rest of them follows.
 const BATCH_MAX: u64 = 4096;
+/// Longest answer to a handshake.
+const ANSWER_BYTES_MAX: usize = 4096;
 const SECOND_NS: f64 = 1e9;
 
 #[derive(Serialize)]
@@ -46,9 +49,10 @@ pub fn run(arguments: &FeedArguments) -> Result<(), Failure> {
             "--symbol {bad:?}: it takes 1 to 32 letters, digits, '.', '-' or '_'"
         )));
     }
-    let (host, _) = address(&arguments.url, "tcp")?;
+    let is_websocket = arguments.url.starts_with("ws:");
+    let (host, path) = address(&arguments.url, if is_websocket { "ws" } else { "tcp" })?;
     let server = resolve(&host)?;
-    let failed = |error: std::io::Error| Failure::Run(format!("{}: {error}", arguments.url));
+    let failed = |error: Error| Failure::Run(format!("{}: {error}", arguments.url));
     if let Some(id) = arguments.pin {
         core_affinity::set_for_current(core_affinity::CoreId { id });
     }
@@ -57,7 +61,10 @@ pub fn run(arguments: &FeedArguments) -> Result<(), Failure> {
     let mut socket = TcpStream::connect(server).map_err(failed)?;
     socket.set_nodelay(true).map_err(failed)?;
     socket.set_write_timeout(Some(STALL_MAX)).map_err(failed)?;
-    socket.write_all(HEADER.as_bytes()).map_err(failed)?;
+    if is_websocket {
+        shake_hands(&mut socket, &host, &path).map_err(failed)?;
+    }
+    send(&mut socket, HEADER.as_bytes(), is_websocket).map_err(failed)?;
 
     let began = now_ns();
     let due = |trade: u64| began + ((trade - trade % burst) as f64 / rate * SECOND_NS) as i64;
@@ -79,7 +86,7 @@ pub fn run(arguments: &FeedArguments) -> Result<(), Failure> {
             let _ = writeln!(lines, "{symbol},{},100.{cents:02},{size}", due(next) / 1000);
             next += 1;
         }
-        socket.write_all(&lines).map_err(failed)?;
+        send(&mut socket, &lines, is_websocket).map_err(failed)?;
         let sent = now_ns();
         (first..next).for_each(|trade| late.saturating_record(((sent - due(trade)) / 1000).max(0) as u64));
     }
@@ -100,6 +107,46 @@ pub fn run(arguments: &FeedArguments) -> Result<(), Failure> {
         )
     };
     writeln!(std::io::stdout(), "{text}").map_err(|error| Failure::Run(format!("standard output: {error}")))
+}
+
+fn shake_hands(socket: &mut TcpStream, host: &str, path: &str) -> Result<(), Error> {
+    socket.set_read_timeout(Some(STALL_MAX))?;
+    socket.write_all(upgrade(host, path).as_bytes())?;
+    let mut answer = Vec::new();
+    // Byte by byte: what follows the answer is not ours to lose.
+    while !answer.ends_with(b"\r\n\r\n") && answer.len() < ANSWER_BYTES_MAX {
+        let mut byte = [0];
+        socket.read_exact(&mut byte)?;
+        answer.extend(byte);
+    }
+    if answer.starts_with(b"HTTP/1.1 101 ") {
+        return Ok(());
+    }
+    let line = String::from_utf8_lossy(answer.split(|&b| b == b'\r').next().unwrap_or_default()).into_owned();
+    Err(Error::new(ErrorKind::InvalidData, format!("no WebSocket there: {line:?}")))
+}
+
+/// Sends lines as they are, or as one text message.
+fn send(socket: &mut TcpStream, lines: &[u8], is_websocket: bool) -> Result<(), Error> {
+    if !is_websocket {
+        return socket.write_all(lines);
+    }
+    let mut frame = vec![0x81];
+    match lines.len() {
+        short @ 0..126 => frame.push(0x80 | short as u8),
+        length @ 126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    // A mask of zeros is one as well, and changes nothing.
+    frame.extend([0; 4]);
+    frame.extend(lines);
+    socket.write_all(&frame)
 }
 
 fn is_plain(name: &str) -> bool {
