@@ -370,6 +370,7 @@ fn wire(
                 let at = core_of(1 + shards + k);
                 let stage = Gateway::new(
                     GatewayOptions { number: k, ..gateway.clone() },
+                    clock(),
                     cores[at].registrar()?,
                     entrance,
                     symbols.clone(),

@@ -4,7 +4,8 @@
 The server has one processor, the load client another. Each round runs every server once, in turn, so that a machine that slows
 down slows all of them; figures are medians over the rounds, and a ratio is the median of the ratios of each round. Latency
 counts from when a message was due. Of tickwire a message enters as a trade over TCP from another process, and passes ingest,
-shard and gateway; a peer's publisher is a timer within it. That is more work than theirs, and is meant to be.
+shard and gateway; `uws-relay` is fed in the same way, message by message. The publisher of every other peer is a timer within it,
+which is less work, and at a thousand messages a second gathers some of them.
 
 `floor` is no server but a loop of writes: what one frame a write costs at the least. `floor-gather` writes all that is due at
 once: what a server that is behind may do.
@@ -26,6 +27,7 @@ from callgrind import instructions_per_frame  # noqa: E402: found only now
 from machine import machine  # noqa: E402
 from most import find_most  # noqa: E402
 from servers import SERVERS, Programs, Trouble, raise_descriptors, run_once  # noqa: E402
+from strain import strain  # noqa: E402
 
 SCENARIOS = ("100x1000", "1000x100", "1000x1000", "1000x2000", "9000x100")
 # A load client or a machine that was short of processors makes a run doubtful; it is counted, and shown.
@@ -134,6 +136,7 @@ def arguments():
     parser.add_argument("--processors", type=int, nargs=2, default=[0, 1], metavar=("SERVER", "LOAD"))
     parser.add_argument("--most", action="store_true", help="also find the highest rate each server holds at 1,000 connections")
     parser.add_argument("--callgrind", action="store_true", help="also count tickwire's instructions a frame; needs valgrind")
+    parser.add_argument("--strain", type=int, metavar="CHURN_S", help="also idle, many, stopped and overloaded clients, and so many seconds of churn")
     parser.add_argument("--only-extra", action="store_true", help="leave the scenarios out, and those of the results file as they are")
     parser.add_argument("--results", type=Path, default=HERE.parent / "results/fanout.json", help="default: %(default)s")
     args = parser.parse_args()
@@ -171,6 +174,8 @@ def main():
             print_scenario(name, results["scenarios"][name])
         if args.most:
             results["most"] = find_most(programs, args.servers, args.duration, args.warmup)
+        if args.strain:
+            results["strain"] = strain(programs, args.strain)
         if args.callgrind:
             results["callgrind"] = instructions_per_frame(programs)
             counted = results["callgrind"]

@@ -175,7 +175,7 @@ impl Gateway {
         view: View,
         kind: FrameKind,
     ) -> Option<FrameId> {
-        let now = self.now;
+        let now = self.look_at_clock();
         // A close waits for the clock, an answer for a client: only what a tick itself brings measures the way.
         if event.request == 0 && event.ts_recv.0 > 0 && event.kind() != EventKind::BarClosed {
             self.recv_to_encoded.record(event.ts_recv, now);

@@ -34,7 +34,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 
 use crate::model::{Event, Interest, Nanos, SymbolCache, SymbolTable, Timeframes, UnixNanos};
-use crate::runtime::{Latency, Ready, Receiver, Registrar, Report, Sender, Stage, Turned};
+use crate::runtime::{Clock, Latency, Ready, Receiver, Registrar, Report, Sender, Stage, Turned};
 
 use burst::Burst;
 use close::CloseCode;
@@ -109,6 +109,8 @@ enum Ending {
 /// Serves clients.
 pub struct Gateway {
     options: GatewayOptions,
+    /// Tells when a frame was encoded or written: a turn with thousands of clients takes milliseconds.
+    clock: Clock,
     name: String,
     registrar: Registrar,
     entrance: Entrance,
@@ -144,6 +146,8 @@ pub struct Gateway {
     parts: Vec<FrameId>,
     /// Lanes to look at, the next first.
     alarms: BinaryHeap<Alarm>,
+    /// When the last turn began.
+    turned: UnixNanos,
     now: UnixNanos,
     check_at: UnixNanos,
     ending: Ending,
@@ -156,13 +160,14 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway whose clients come by `entrance`. `events[i]` comes from shard i and `interest[i]` goes there; `epoch` says whose sequences
-    /// these are.
+    /// these are. `clock` is of the core's own kind.
     ///
     /// # Errors
     /// Where the two lists of rings differ in length.
     #[allow(clippy::too_many_arguments, reason = "the wiring of a stage, named once, in the topology")]
     pub fn new(
         options: GatewayOptions,
+        clock: Clock,
         registrar: Registrar,
         entrance: Entrance,
         symbols: SymbolTable,
@@ -178,6 +183,7 @@ impl Gateway {
         Ok(Self {
             name: options.name(),
             options,
+            clock,
             registrar,
             entrance,
             symbols: SymbolCache::new(symbols),
@@ -207,6 +213,7 @@ impl Gateway {
             day: None,
             parts: Vec::new(),
             alarms: BinaryHeap::new(),
+            turned: UnixNanos(0),
             now: UnixNanos(0),
             check_at: UnixNanos::MIN,
             ending: Ending::No,
@@ -215,6 +222,13 @@ impl Gateway {
             recv_to_encoded: Latency::new("recv_to_encoded"),
             encoded_to_written: Latency::new("encoded_to_written"),
         })
+    }
+
+    /// Looks at the clock again.
+    #[inline]
+    fn look_at_clock(&mut self) -> UnixNanos {
+        self.now = self.now.max(self.clock.now());
+        self.now
     }
 
     fn bounds(&self) -> Bounds {
@@ -338,9 +352,10 @@ impl Stage for Gateway {
     }
 
     fn turn(&mut self, now: UnixNanos, ready: &[Ready]) -> Turned {
-        if now - std::mem::replace(&mut self.now, now) >= STANDSTILL {
+        if now - std::mem::replace(&mut self.turned, now) >= STANDSTILL {
             self.check_at = self.check_at.max(now + CHECK_EVERY);
         }
+        self.now = self.now.max(now);
         let mut work = ready.len();
         for edge in ready {
             self.on_edge(edge);

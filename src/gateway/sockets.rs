@@ -296,6 +296,7 @@ impl Gateway {
             match connection.stream.write(self.burst.bytes(&pieces, &self.pool)) {
                 Ok(0) => break Err(()),
                 Ok(written) => {
+                    self.now = self.now.max(self.clock.now());
                     let (counters, latency, topics) =
                         (&mut self.counters, &mut self.encoded_to_written, &mut self.topics);
                     counters.bytes_out += written as u64;

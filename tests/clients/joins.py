@@ -193,7 +193,7 @@ async def traveller(load, dice, comings):
     return recovered, lost
 
 
-async def two_thousand_returns_with_own_positions_get_each_fact_once_or_are_told(binary, returns=2_000, clients=40):
+async def ten_thousand_returns_with_own_positions_get_each_fact_once_or_are_told(binary, returns=10_000, clients=80):
     async with Load(binary) as load:
         comings = list(range(returns))
         outcomes = await together(*(traveller(load, random.Random(seed), comings) for seed in range(clients)))
@@ -285,5 +285,5 @@ PROMISES = [
     a_planted_gap_repeat_or_wrong_digit_is_found,
     a_position_that_history_no_longer_holds_is_answered_with_recovered_false,
     ten_thousand_joins_at_random_moments_see_no_gap_and_no_repeat,
-    two_thousand_returns_with_own_positions_get_each_fact_once_or_are_told,
+    ten_thousand_returns_with_own_positions_get_each_fact_once_or_are_told,
 ]

@@ -74,6 +74,7 @@ impl World {
             let (senders, interests) = (0..shards).map(|_| ring(depth, silent(), silent())).unzip();
             let gateway = Gateway::new(
                 GatewayOptions { number, ..options.clone() },
+                Clock::Manual(clock.clone()),
                 core.registrar().unwrap(),
                 entrance,
                 symbols.clone(),

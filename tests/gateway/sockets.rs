@@ -35,6 +35,7 @@ fn engine() -> Engine {
     core.add(Box::new(dealer));
     let gateway = Gateway::new(
         options,
+        tickwire::runtime::Clock::real(),
         core.registrar().unwrap(),
         entrance,
         SymbolTable::new(64),
