@@ -32,7 +32,7 @@ def count(programs, connections):
     with tempfile.TemporaryDirectory(prefix="tickwire-callgrind-") as folder:
         config, out = Path(folder) / "engine.toml", Path(folder) / "callgrind.out"
         # No spinning: it would be counted too.
-        config.write_text(tickwire_config(port, feed_port, connections, 'spin_us = 0\nplacement = "single"\n'))
+        config.write_text(tickwire_config(port, feed_port, connections, 'placement = "single"\n'))
         command = [
             "valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", programs.tickwire, "serve",
             "--config", config,

@@ -1,15 +1,16 @@
 //! From an event to the outboxes of those who want it: facts by reference in a queue, states as a mark.
 
 use crate::model::{Channel, Event, EventKind, Topic};
+use crate::runtime::memory::{prefetch, prefetch_lines};
 
 use super::Gateway;
 use super::connection::Phase;
 use super::dialect::{self, CODECS, Format, Reply, Scene};
 use super::frame::{FrameId, FrameKind, Opcode};
 use super::lane::{Lane, NO_LANE};
-use super::outbox::{Offered, Piece};
+use super::outbox::{Offered, Outbox, Piece};
 use super::sockets::PIECES_MAX;
-use super::topics::NONE;
+use super::topics::{Member, NONE};
 
 /// How a client comes to see an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,11 @@ pub(super) enum View {
     /// It was asked for once.
     Look,
 }
+
+/// How many members ahead their outboxes are asked for, and then the places where facts are queued.
+const OUTBOX_AHEAD: usize = 8;
+const FACT_AHEAD: usize = 3;
+const OUTBOX_LINES: usize = size_of::<Outbox>().div_ceil(64);
 
 impl Gateway {
     pub(super) fn on_event(&mut self, shard: usize, event: &Event) {
@@ -79,8 +85,10 @@ impl Gateway {
         }
         // The inner `None`: the dialect has no word for it.
         let mut frames: [Option<Option<FrameId>>; CODECS] = [None; CODECS];
-        for place in 0..self.topics.row(row).members.len() {
-            let Some(&member) = self.topics.row(row).members.get(place) else { break };
+        // Taken out for the time of the loop, which adds and removes none.
+        let members = std::mem::take(&mut self.topics.row_mut(row).members);
+        for (place, &member) in members.iter().enumerate() {
+            self.foresee(&members[place + 1..]);
             let subscription = self.topics.subscription(member.subscription);
             let (codec, join, lane) = (subscription.codec, subscription.join, subscription.lane);
             let frame = match frames[usize::from(codec)] {
@@ -101,7 +109,24 @@ impl Gateway {
                 self.queue_fact(member.connection, frame);
             }
         }
+        self.topics.row_mut(row).members = members;
         frames.into_iter().flatten().flatten().for_each(|frame| self.pool.release(frame));
+    }
+
+    /// Asks for the memory that a fact for the members to come will touch.
+    #[inline]
+    fn foresee(&self, next: &[Member]) {
+        let outbox =
+            |member: &Member| Some(&self.connections.get(member.connection as usize)?.as_deref()?.outbox);
+        if let Some(member) = next.get(OUTBOX_AHEAD) {
+            prefetch(self.topics.subscription(member.subscription));
+            if let Some(outbox) = outbox(member) {
+                prefetch_lines::<_, OUTBOX_LINES>(outbox);
+            }
+        }
+        if let Some(fact) = next.get(FACT_AHEAD).and_then(outbox).and_then(Outbox::newest_fact) {
+            prefetch(fact);
+        }
     }
 
     fn queue_fact(&mut self, slot: u32, frame: FrameId) {
@@ -112,7 +137,10 @@ impl Gateway {
         if connection.outbox.push_fact(frame, &mut self.pool, self.now, bounds) == Offered::Evict {
             self.evictions.push(slot);
         }
-        self.list_dirty(slot);
+        if connection.writable && !connection.in_dirty {
+            connection.in_dirty = true;
+            self.dirty.push(slot);
+        }
     }
 
     /// Queues an answer in line with the facts.

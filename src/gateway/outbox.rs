@@ -53,7 +53,8 @@ enum Sort {
     Gathered,
 }
 
-struct Fact {
+/// A frame that waits in line.
+pub struct Fact {
     frame: FrameId,
     queued: UnixNanos,
     sort: Sort,
@@ -210,6 +211,12 @@ impl Outbox {
         let place = self.lanes.iter().enumerate().position(free)?;
         self.lanes[place] = Lane::new(cadence);
         Some(place as u8)
+    }
+
+    /// The fact queued last.
+    #[inline]
+    pub fn newest_fact(&self) -> Option<&Fact> {
+        self.facts.back()
     }
 
     /// Marks a subscription's state as dirty. The caller sees to it that one is named only once.

@@ -12,7 +12,7 @@ use super::frame::{FrameKind, Opcode};
 use super::{Ending, Gateway, INTERESTS_WAITING_MAX};
 
 /// Frames of one write. Beyond some tens a write costs by the byte.
-pub(super) const PIECES_MAX: usize = 64;
+pub(super) const PIECES_MAX: usize = 256;
 /// A control frame of the peer that tungstenite answers: opcode and length, then at most 125 bytes.
 const CONTROL_HEADER_BYTES: usize = 2;
 
