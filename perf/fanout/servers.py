@@ -159,11 +159,9 @@ def load_command(programs, port, connections, duration_s, warmup_s, pid):
     ]  # fmt: skip
 
 
-def feed_command(programs, url, rate, duration_s):
-    return [
-        programs.wsload, "feed", url, "--rate", rate, "--symbol", SYMBOL,
-        "--duration", f"{duration_s}s", "--json",
-    ]  # fmt: skip
+def feed_command(programs, url, rate, duration_s, symbols=(SYMBOL,)):
+    names = [part for symbol in symbols for part in ("--symbol", symbol)]
+    return [programs.wsload, "feed", url, "--rate", rate, *names, "--duration", f"{duration_s}s", "--json"]
 
 
 def run_once(programs, server, connections, rate, duration_s, warmup_s):

@@ -44,8 +44,9 @@ def load(programs, port, pid, connections, duration_s, warmup_s, *more, subscrib
 
 
 @contextmanager
-def feed(programs, feed_port, rate, seconds):
-    with Child(feed_command(programs, f"tcp://127.0.0.1:{feed_port}", rate, seconds), programs.load_processor, nice=-10) as feeder:
+def feed(programs, feed_port, rate, seconds, symbols=(SYMBOL,)):
+    command = feed_command(programs, f"tcp://127.0.0.1:{feed_port}", rate, seconds, symbols)
+    with Child(command, programs.load_processor, nice=-10) as feeder:
         yield feeder
 
 
@@ -83,6 +84,21 @@ def many(programs, rate, connections=10_000):
         with load(programs, port, child.pid, connections, 5, 2) as client, feed(programs, feed_port, rate, 7.5):
             found = ended(client, PATIENCE_S)
     return brief(found) | {"connections": connections, "rate": rate, "delivered": found["frames"] / (connections * rate * 5)}
+
+
+def spread(programs, rate=10, connections=10_000, count=10):
+    """As many messages to each, but of ten symbols, each for a tenth of the connections."""
+    symbols = [f"{SYMBOL}{number}" for number in range(count)]
+    requests = [json.dumps({"action": "subscribe", "channel": "trades", "symbols": [symbol]}) for symbol in symbols]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as mix, engine(programs, connections) as (child, port, feed_port):
+        mix.write("\n".join(requests) + "\n")
+        mix.flush()
+        with (
+            load(programs, port, child.pid, connections, 5, 2, "--mix", mix.name, subscribe=None) as client,
+            feed(programs, feed_port, rate * count, 7.5, symbols),
+        ):
+            found = ended(client, PATIENCE_S)
+    return brief(found) | {"connections": connections, "symbols": count, "rate": rate, "delivered": found["frames"] / (connections * rate * 5)}
 
 
 def brief(found):
@@ -163,6 +179,7 @@ def strain(programs, churn_s):
     parts = {
         "idle": lambda: idle(programs),
         "many_10": lambda: many(programs, 10),
+        "many_10_of_ten_symbols": lambda: spread(programs),
         "many_50": lambda: many(programs, 50),
         "many_100": lambda: many(programs, 100),
         "many_200": lambda: many(programs, 200),

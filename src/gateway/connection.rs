@@ -19,8 +19,8 @@ use super::lengthy::Lengthy;
 use super::outbox::Outbox;
 use super::rates::Rates;
 
-/// How much one read takes from the kernel: larger than any sensible request, small beside 10,000 connections.
-const READ_BYTES: usize = 4 * 1024;
+/// How much one read takes from the kernel: all of a usual request. Every connection keeps a buffer of that size.
+const READ_BYTES: usize = 1024;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ pub struct GatewayOptions {
     pub number: usize,
     /// Where the dealer listens for all of them.
     pub listen: SocketAddr,
-    /// WebSockets at once, over all gateways; one more is answered 503. Each costs about 6 KiB of memory and a file
+    /// WebSockets at once, over all gateways; one more is answered 503. Each costs about 3 KiB of memory and a file
     /// descriptor.
     pub connections_max: usize,
     /// WebSockets at once from one address, an IPv6 network of 64 bits counting as one; one more is answered 429. As many as
@@ -43,9 +43,9 @@ pub struct GatewayOptions {
     pub send_buffer_bytes: usize,
     /// `TCP_NOTSENT_LOWAT`, bytes, for the same reason.
     pub unsent_low_water_bytes: u32,
-    /// Reads of one socket in one turn, 4 KiB each: one client that floods may not delay the others.
+    /// Reads of one socket in one turn, 1 KiB each: one client that floods may not delay the others.
     pub reads_per_turn: u32,
-    /// Vectored writes to one socket in one turn, of up to 64 frames each, for the same reason.
+    /// Writes to one socket in one turn, of up to 256 frames and 64 KiB each, for the same reason.
     pub writes_per_turn: u32,
     /// Connections accepted by the dealer, or taken from it, in one turn: a storm of new clients may not delay those there are.
     pub accepts_per_turn: u32,
@@ -94,7 +94,7 @@ impl Default for GatewayOptions {
             heartbeat_s: 30,
             send_buffer_bytes: 64 * 1024,
             unsent_low_water_bytes: 16 * 1024,
-            reads_per_turn: 8,
+            reads_per_turn: 32,
             writes_per_turn: 4,
             accepts_per_turn: 64,
             events_per_turn: 4_096,
