@@ -28,8 +28,31 @@ const OUTBOX_AHEAD: usize = 8;
 const FACT_AHEAD: usize = 3;
 const OUTBOX_LINES: usize = size_of::<Outbox>().div_ceil(64);
 
+/// Facts handed out together at most.
+const RUN_MAX: usize = 32;
+
+/// Facts of one topic that came in a row and are not yet handed to its members.
+pub(super) struct Run {
+    row: u32,
+    events: Vec<Event>,
+    /// By codec, of each fact; empty where nobody has needed it.
+    frames: [Vec<Option<FrameId>>; CODECS],
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { row: NONE, events: Vec::new(), frames: [const { Vec::new() }; CODECS] }
+    }
+}
+
 impl Gateway {
     pub(super) fn on_event(&mut self, shard: usize, event: &Event) {
+        let goes_on = event.request == 0
+            && event.is_fact()
+            && self.run.events.last().is_some_and(|e| e.topic == event.topic);
+        if !goes_on {
+            self.end_run();
+        }
         match event.kind() {
             EventKind::AnswerBegin => self.on_answer_begin(event),
             EventKind::AnswerEnd => self.on_answer_end(event),
@@ -39,6 +62,11 @@ impl Gateway {
             _ if event.request != 0 => self.on_answer_item(event),
             _ => self.on_live(shard, event),
         }
+        self.evict_all();
+    }
+
+    /// Closes those whose outboxes took too many facts.
+    pub(super) fn evict_all(&mut self) {
         while let Some(slot) = self.evictions.pop() {
             self.evict(slot, "too many facts wait for this client");
         }
@@ -69,48 +97,69 @@ impl Gateway {
         }
     }
 
-    /// Sends a fact to all members of its topic, encoded once a codec.
+    /// Notes a fact for all members of its topic. Facts of one topic that come in a row are handed out together: a member's outbox
+    /// is then looked up once for all of them.
     pub(super) fn publish(&mut self, row: u32, event: &Event) {
-        let entry = self.topics.row_mut(row);
-        entry.sequence = event.sequence;
-        if let Some(state) = &mut entry.state {
-            let over = event.kind() == EventKind::BarClosed && state.as_bar().start <= event.as_bar().start;
-            // A state that outlives a fact is written after it, and carries its number.
-            state.sequence = event.sequence;
-            if over {
-                entry.state = None;
-            }
-            self.cleared.extend(entry.frames.iter_mut().filter_map(Option::take));
-            self.release_cleared();
+        if self.run.row != row || self.run.events.len() == RUN_MAX {
+            self.end_run();
+            self.run.row = row;
         }
-        // The inner `None`: the dialect has no word for it.
-        let mut frames: [Option<Option<FrameId>>; CODECS] = [None; CODECS];
+        self.topics.row_mut(row).sequence = event.sequence;
+        self.run.events.push(*event);
+    }
+
+    /// Hands out the facts noted, encoded once a codec.
+    pub(super) fn end_run(&mut self) {
+        if self.run.events.is_empty() {
+            return;
+        }
+        let mut run = std::mem::take(&mut self.run);
+        let row = run.row;
+        for event in &run.events {
+            let entry = self.topics.row_mut(row);
+            if let Some(state) = &mut entry.state {
+                let over =
+                    event.kind() == EventKind::BarClosed && state.as_bar().start <= event.as_bar().start;
+                // A state that outlives a fact is written after it, and carries its number.
+                state.sequence = event.sequence;
+                if over {
+                    entry.state = None;
+                }
+                self.cleared.extend(entry.frames.iter_mut().filter_map(Option::take));
+                self.release_cleared();
+            }
+        }
         // Taken out for the time of the loop, which adds and removes none.
         let members = std::mem::take(&mut self.topics.row_mut(row).members);
         for (place, &member) in members.iter().enumerate() {
             self.foresee(&members[place + 1..]);
             let subscription = self.topics.subscription(member.subscription);
             let (codec, join, lane) = (subscription.codec, subscription.join, subscription.lane);
-            let frame = match frames[usize::from(codec)] {
-                Some(frame) => frame,
-                None => {
-                    let frame = self.encode(event, codec, View::Live, FrameKind::Fact);
-                    frames[usize::from(codec)] = Some(frame);
-                    frame
+            let frames = &mut run.frames[usize::from(codec)];
+            if frames.is_empty() {
+                let encoded =
+                    run.events.iter().map(|event| self.encode(event, codec, View::Live, FrameKind::Fact));
+                frames.extend(encoded);
+            }
+            // What the dialect has no word for has no frame.
+            for &frame in frames.iter().flatten() {
+                self.pool.retain(frame);
+                if join != NONE {
+                    self.hold(join, frame);
+                } else if lane != NO_LANE {
+                    self.delay_fact(member.connection, lane, frame);
+                } else {
+                    self.queue_fact(member.connection, frame);
                 }
-            };
-            let Some(frame) = frame else { continue };
-            self.pool.retain(frame);
-            if join != NONE {
-                self.hold(join, frame);
-            } else if lane != NO_LANE {
-                self.delay_fact(member.connection, lane, frame);
-            } else {
-                self.queue_fact(member.connection, frame);
             }
         }
         self.topics.row_mut(row).members = members;
-        frames.into_iter().flatten().flatten().for_each(|frame| self.pool.release(frame));
+        for frame in run.frames.iter_mut().flat_map(|frames| frames.drain(..)).flatten() {
+            self.pool.release(frame);
+        }
+        run.events.clear();
+        run.row = NONE;
+        self.run = run;
     }
 
     /// Asks for the memory that a fact for the members to come will touch.

@@ -40,6 +40,7 @@ use burst::Burst;
 use close::CloseCode;
 use connection::Connection;
 use dealer::Entrance;
+use deliver::Run;
 use drain::Drain;
 use frame::{FrameId, FramePool};
 use join::{Ask, Join};
@@ -128,6 +129,7 @@ pub struct Gateway {
     joins_made: u32,
     asks: HashMap<u32, Ask>,
     /// Connections with a request under way.
+    run: Run,
     lengthy: VecDeque<u32>,
     requests: u32,
     /// Sockets to read, and outboxes to write; a connection is on each at most once.
@@ -199,6 +201,7 @@ impl Gateway {
             joins: HashMap::new(),
             joins_made: 0,
             asks: HashMap::new(),
+            run: Run::default(),
             lengthy: VecDeque::new(),
             requests: 0,
             reads: Vec::new(),
@@ -251,6 +254,8 @@ impl Gateway {
         let mut rings = std::mem::take(&mut self.events);
         for (shard, ring) in rings.iter_mut().enumerate() {
             work += ring.drain(self.options.events_per_turn, |event| self.on_event(shard, event));
+            self.end_run();
+            self.evict_all();
             more |= !ring.is_empty();
         }
         self.events = rings;
