@@ -120,6 +120,23 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether its outbox has to go on the list to write: it is not there yet, and its socket is not known to be full.
+    #[inline]
+    pub fn becomes_dirty(&mut self) -> bool {
+        let dirty = self.writable && !self.in_dirty;
+        self.in_dirty |= dirty;
+        dirty
+    }
+
+    /// Whether an alarm has to be set for its lanes at `due`: it has none that rings as soon.
+    pub fn alarm_at(&mut self, due: UnixNanos) -> bool {
+        let sooner = self.alarm.is_none_or(|alarm| due < alarm);
+        if sooner {
+            self.alarm = Some(due);
+        }
+        sooner
+    }
+
     /// A connection just accepted.
     pub fn new(stream: Stream, number: u64, now: UnixNanos, deadline: UnixNanos) -> Self {
         Self {

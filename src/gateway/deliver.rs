@@ -28,6 +28,9 @@ const OUTBOX_AHEAD: usize = 8;
 const FACT_AHEAD: usize = 3;
 const OUTBOX_LINES: usize = size_of::<Outbox>().div_ceil(64);
 
+/// Why a client that is behind is closed.
+pub(super) const FACTS_WAIT: &str = "too many facts wait for this client";
+pub(super) const ANSWERS_WAIT: &str = "too many answers wait for this client";
 /// Facts handed out together at most.
 const RUN_MAX: usize = 32;
 
@@ -62,13 +65,13 @@ impl Gateway {
             _ if event.request != 0 => self.on_answer_item(event),
             _ => self.on_live(shard, event),
         }
-        self.evict_all();
+        self.evict_all(FACTS_WAIT);
     }
 
-    /// Closes those whose outboxes took too many facts.
-    pub(super) fn evict_all(&mut self) {
+    /// Closes those whose outboxes took more than they may.
+    pub(super) fn evict_all(&mut self, reason: &str) {
         while let Some(slot) = self.evictions.pop() {
-            self.evict(slot, "too many facts wait for this client");
+            self.evict(slot, reason);
         }
     }
 
@@ -186,8 +189,7 @@ impl Gateway {
         if connection.outbox.push_fact(frame, &mut self.pool, self.now, bounds) == Offered::Evict {
             self.evictions.push(slot);
         }
-        if connection.writable && !connection.in_dirty {
-            connection.in_dirty = true;
+        if connection.becomes_dirty() {
             self.dirty.push(slot);
         }
     }

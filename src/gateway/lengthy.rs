@@ -6,6 +6,7 @@
 use crate::model::{Channel, SymbolId, Topic};
 
 use super::connection::Connection;
+use super::deliver::ANSWERS_WAIT;
 use super::dialect::{Delivery, Parsed, Reply, Since, Symbols};
 use super::join::{Plan, Wish};
 use super::request::{echo, topic_of};
@@ -116,9 +117,7 @@ impl Gateway {
                 self.list_read(slot);
             }
         }
-        while let Some(slot) = self.evictions.pop() {
-            self.evict(slot, "too many answers wait for this client");
-        }
+        self.evict_all(ANSWERS_WAIT);
         TOPICS_PER_TURN - budget
     }
 

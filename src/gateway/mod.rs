@@ -40,7 +40,7 @@ use burst::Burst;
 use close::CloseCode;
 use connection::Connection;
 use dealer::Entrance;
-use deliver::Run;
+use deliver::{FACTS_WAIT, Run};
 use drain::Drain;
 use frame::{FrameId, FramePool};
 use join::{Ask, Join};
@@ -255,7 +255,7 @@ impl Gateway {
         for (shard, ring) in rings.iter_mut().enumerate() {
             work += ring.drain(self.options.events_per_turn, |event| self.on_event(shard, event));
             self.end_run();
-            self.evict_all();
+            self.evict_all(FACTS_WAIT);
             more |= !ring.is_empty();
         }
         self.events = rings;

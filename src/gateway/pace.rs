@@ -106,8 +106,7 @@ impl Gateway {
         let Some(due) = connection.outbox.lane_mut(lane).and_then(|lane| lane.wake()) else { return };
         if due <= now {
             self.list_dirty(slot);
-        } else if connection.alarm.is_none_or(|alarm| due < alarm) {
-            connection.alarm = Some(due);
+        } else if connection.alarm_at(due) {
             self.alarms.push(Reverse((due, slot, connection.number)));
         }
     }
@@ -151,9 +150,8 @@ impl Gateway {
         if let Some(connection) = self.connection(slot) {
             connection.outbox = outbox;
             if let Some(due) = wake
-                && connection.alarm.is_none_or(|alarm| due < alarm)
+                && connection.alarm_at(due)
             {
-                connection.alarm = Some(due);
                 let number = connection.number;
                 self.alarms.push(Reverse((due, slot, number)));
             }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::model::{Channel, Symbol, SymbolError, SymbolId, Topic};
 
 use super::Gateway;
+use super::deliver::ANSWERS_WAIT;
 use super::dialect::{self, Delivery, Envelope, Listed, Reply, Request, Since, Symbols};
 use super::lane::LANES_MAX;
 use super::lengthy::{Leave, Lengthy, Resolve};
@@ -17,9 +18,7 @@ impl Gateway {
         let mut requests = Vec::new();
         codec.parse(text, &self.timeframes, &mut requests);
         self.take_all(slot, requests);
-        while let Some(slot) = self.evictions.pop() {
-            self.evict(slot, "too many answers wait for this client");
-        }
+        self.evict_all(ANSWERS_WAIT);
     }
 
     pub(super) fn on_request(&mut self, slot: u32, envelope: Envelope) {

@@ -36,8 +36,7 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        if connection.writable && !connection.in_dirty {
-            connection.in_dirty = true;
+        if connection.becomes_dirty() {
             self.dirty.push(slot);
         }
     }

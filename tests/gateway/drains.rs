@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 use tickwire::gateway::GatewayOptions;
-use tickwire::model::{Nanos, Topic};
+use tickwire::model::Nanos;
 
 use crate::harness::*;
 
@@ -28,19 +28,10 @@ fn pass(world: &mut World, ms: i64) {
     }
 }
 
-fn following(world: &mut World) -> (Client, Topic) {
-    let mut client = world.client();
-    client.send(r#"{"action":"subscribe","channel":"trades","symbols":["A"]}"#);
-    let (topic, request, ..) = world.join(0);
-    world.answer(0, topic, request, 0, &[]);
-    client.all();
-    (client, topic)
-}
-
 #[test]
 fn clients_are_told_at_once_served_on_and_closed_for_a_restart() {
     let mut world = world();
-    let (mut client, topic) = following(&mut world);
+    let (mut client, topic) = world.follower("A");
     begin(&mut world);
     assert_eq!(client.all(), [json!({"type":"draining","deadline_s":DRAIN_S})]);
     // Facts flow, and requests are answered.
@@ -99,7 +90,7 @@ fn closes_are_spread_so_that_not_all_come_back_at_once() {
 #[test]
 fn what_is_queued_is_flushed_before_the_close_and_no_frame_is_cut() {
     let mut world = world();
-    let (mut client, topic) = following(&mut world);
+    let (mut client, topic) = world.follower("A");
     client.socket.get_ref().set_receive_capacity(7);
     let facts: Vec<_> = (1..=20).map(|n| trade(topic, n)).collect();
     world.emit(0, &facts);
@@ -140,7 +131,7 @@ fn without_clients_there_is_nothing_to_wait_for() {
 #[test]
 fn without_a_drain_a_restart_flushes_and_says_so() {
     let mut world = World::new(1, GatewayOptions { drain_s: 0, ..options() });
-    let (mut client, topic) = following(&mut world);
+    let (mut client, topic) = world.follower("A");
     let now = world.clock.now();
     world.core.begin_drain(now);
     world.core.begin_stop(now);
@@ -153,7 +144,7 @@ fn without_a_drain_a_restart_flushes_and_says_so() {
 #[test]
 fn a_stop_in_the_middle_of_a_drain_takes_the_last_facts_and_ends() {
     let mut world = world();
-    let (mut client, topic) = following(&mut world);
+    let (mut client, topic) = world.follower("A");
     begin(&mut world);
     client.all();
     let now = world.clock.now();

@@ -177,6 +177,16 @@ impl World {
         client
     }
 
+    /// A client that follows the trades of a symbol from the first on.
+    pub fn follower(&mut self, symbol: &str) -> (Client, Topic) {
+        let mut client = self.client();
+        client.send(&format!(r#"{{"action":"subscribe","channel":"trades","symbols":["{symbol}"]}}"#));
+        let (topic, request, ..) = self.join(0);
+        self.answer(0, topic, request, 0, &[]);
+        client.all();
+        (client, topic)
+    }
+
     /// A client that sends bytes in one piece with its request, and has read nothing yet.
     pub fn unwelcomed(&mut self, extra: &[u8]) -> Client {
         self.client_at("/v1/stream", extra)

@@ -19,16 +19,6 @@ fn request(action: &str) -> String {
     format!(r#"{{"id":7,"action":"{action}","channel":"trades","symbols":["{}"]}}"#, names.join("\",\""))
 }
 
-/// A bystander of one topic, joined.
-fn bystander(world: &mut World) -> (Client, Topic) {
-    let mut client = world.client();
-    client.send(r#"{"action":"subscribe","channel":"trades","symbols":["OTHER"]}"#);
-    let (topic, request, ..) = world.join(0);
-    world.answer(0, topic, request, 0, &[]);
-    client.all();
-    (client, topic)
-}
-
 /// Lets the gateway turn until it has carried out a long request; a trade comes before each turn and must leave in it. Gives
 /// what the shard was asked in each.
 fn turns(world: &mut World, other: &mut (Client, Topic), sequence: &mut u64) -> Vec<Vec<(Topic, Ask)>> {
@@ -51,7 +41,7 @@ fn turns(world: &mut World, other: &mut (Client, Topic), sequence: &mut u64) -> 
 #[test]
 fn ten_thousand_symbols_in_one_request_delay_nobody() {
     let mut world = world();
-    let mut other = bystander(&mut world);
+    let mut other = world.follower("OTHER");
     let mut sequence = 0;
     let mut client = world.client();
     client.send(&request("subscribe"));

@@ -8,7 +8,7 @@ use tickwire::model::Nanos;
 use tungstenite::Message;
 
 use crate::harness::*;
-use crate::wire::frame;
+use crate::wire::{frame, raw};
 
 const SECOND: Nanos = Nanos::from_secs(1);
 const PING: u8 = 0x89;
@@ -80,23 +80,16 @@ fn a_handshake_that_never_comes_holds_a_place_only_until_its_deadline() {
     assert!(from(&mut world, "10.0.0.1").1.starts_with("HTTP/1.1 101 "));
 }
 
-/// Sends bytes in one piece and gives what came back as words.
-fn told(world: &mut World, client: &mut Client, bytes: &[u8]) -> Vec<String> {
-    client.socket.get_mut().write_all(bytes).unwrap();
-    world.settle();
-    words(&client.all())
-}
-
 #[test]
 fn as_many_requests_as_allowed_are_answered_every_second() {
     let mut world = World::new(1, GatewayOptions { requests_per_s_max: 10, ..options() });
     let mut client = world.client();
     let ping = frame(0x81, br#"{"action":"ping"}"#);
     for _ in 0..5 {
-        assert_eq!(told(&mut world, &mut client, &ping.repeat(10)).len(), 10);
+        assert_eq!(raw(&mut world, &mut client, &ping.repeat(10)).len(), 10);
         world.pass(SECOND);
     }
-    assert_eq!(told(&mut world, &mut client, &ping.repeat(11)).last().unwrap(), "close 1008");
+    assert_eq!(raw(&mut world, &mut client, &ping.repeat(11)).last().unwrap(), "close 1008");
     assert_eq!((world.counter("requests_floods"), world.counter("policy_closed")), (1, 1));
 }
 
@@ -109,15 +102,15 @@ fn more_bytes_than_allowed_close_however_they_are_cut() {
     let mut client = world.client();
     for _ in 0..5 {
         let two = frame(0x81, &padded(1_300)).repeat(2);
-        assert_eq!(told(&mut world, &mut client, &two), ["pong", "pong"]);
+        assert_eq!(raw(&mut world, &mut client, &two), ["pong", "pong"]);
         world.pass(SECOND);
     }
     let three = frame(0x81, &padded(1_300)).repeat(3);
-    assert_eq!(told(&mut world, &mut client, &three).last().unwrap(), "close 1008");
+    assert_eq!(raw(&mut world, &mut client, &three).last().unwrap(), "close 1008");
     // A message that never ends, in fragments without a byte of their own.
     let mut client = world.client();
     let endless = [frame(0x01, b""), frame(0x00, b"").repeat(500)].concat();
-    assert_eq!(told(&mut world, &mut client, &endless), ["close 1008"]);
+    assert_eq!(raw(&mut world, &mut client, &endless), ["close 1008"]);
     assert_eq!(world.counter("bytes_floods"), 2);
 }
 
@@ -128,12 +121,12 @@ fn more_pings_and_pongs_than_allowed_close() {
         let mut world = World::new(1, limits.clone());
         let mut client = world.client();
         for _ in 0..3 {
-            assert!(told(&mut world, &mut client, &frame(opcode, b"x").repeat(20)).is_empty());
+            assert!(raw(&mut world, &mut client, &frame(opcode, b"x").repeat(20)).is_empty());
             world.pass(SECOND);
         }
         // What comes after it is not looked at any more, not even to see that it is wrong.
         let flood = [frame(opcode, b"x").repeat(21), frame(0xf1, b"x").repeat(10_000)].concat();
-        assert_eq!(told(&mut world, &mut client, &flood), ["close 1008"]);
+        assert_eq!(raw(&mut world, &mut client, &flood), ["close 1008"]);
         assert_eq!((world.counter("control_floods"), world.counter("protocol_closed")), (1, 0));
         world.pass(SECOND);
         assert_eq!(world.counter("connections"), 0);

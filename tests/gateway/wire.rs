@@ -24,7 +24,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn raw(world: &mut World, client: &mut Client, bytes: &[u8]) -> Vec<String> {
+pub fn raw(world: &mut World, client: &mut Client, bytes: &[u8]) -> Vec<String> {
     client.socket.get_mut().write_all(bytes).unwrap();
     world.settle();
     words(&client.all())
@@ -264,11 +264,7 @@ fn a_silent_client_is_pinged_and_then_closed() {
 #[test]
 fn a_stop_flushes_says_goodbye_and_finishes() {
     let mut world = World::new(1, options());
-    let mut client = world.client();
-    client.send(r#"{"action":"subscribe","channel":"trades","symbols":["A"]}"#);
-    let (topic, request, ..) = world.join(0);
-    world.answer(0, topic, request, 0, &[]);
-    client.all();
+    let (mut client, topic) = world.follower("A");
     let now = world.clock.now();
     world.core.begin_stop(now);
     assert!(world.events[0].push(trade(topic, 1)).is_ok());
