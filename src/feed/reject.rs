@@ -59,6 +59,8 @@ const SKIPPED_NAMES_MAX: usize = 32;
 const SKIPPED_NAME_BYTES_MAX: usize = 24;
 /// Longest note, in bytes.
 const NOTE_BYTES_MAX: usize = 120;
+/// A counter for each kind of tick, by its number.
+const KINDS: usize = 16;
 /// Notes a source may make each second.
 const NOTES_PER_SECOND: u32 = 5;
 
@@ -80,7 +82,7 @@ pub struct Tallies {
     /// Times a read, an accept or a handshake failed.
     pub faults: u64,
     records: u64,
-    accepted: [u64; 8],
+    accepted: [u64; KINDS],
     rejected: [u64; Reason::ALL.len()],
     skipped: Vec<(String, u64)>,
     notes: Vec<String>,
@@ -102,7 +104,7 @@ impl Tallies {
             refused: 0,
             faults: 0,
             records: 0,
-            accepted: [0; 8],
+            accepted: [0; KINDS],
             rejected: [0; Reason::ALL.len()],
             skipped: Vec::with_capacity(SKIPPED_NAMES_MAX + 1),
             notes: Vec::new(),
@@ -126,7 +128,7 @@ impl Tallies {
     /// Verdict: it became this tick.
     #[inline]
     pub fn accept(&mut self, tick: &Tick) {
-        self.accepted[tick.kind() as usize & 7] += 1;
+        self.accepted[tick.kind() as usize % KINDS] += 1;
     }
 
     /// Verdict: it is not taken, `sample` being what was wrong with it.

@@ -103,7 +103,9 @@ impl Router {
             if shard.blocked {
                 return true;
             }
-            if shard.ring.push(*tick).is_ok() {
+            // The halves of a bar go side by side, or another reader's tick could come between them.
+            let fits = tick.kind() != TickKind::BarHead || shard.ring.room_for(2);
+            if fits && shard.ring.push(*tick).is_ok() {
                 *sent += 1;
                 return false;
             }
@@ -192,7 +194,7 @@ fn locate(shard_of: &mut Vec<u16>, symbol: SymbolId, symbols: &mut SymbolCache, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Price, Size, SymbolTable};
+    use crate::model::{Bar, BarOrigin, Price, Size, SymbolTable, UpstreamBar};
     use crate::runtime::{Bell, ring};
 
     fn quote(symbol: SymbolId, bid: i64) -> Tick {
@@ -231,6 +233,35 @@ mod tests {
         assert_eq!(seen, [1, 2, 5, 8, 6, 7]);
         assert_eq!(router.conflated, 2);
         assert!(pending.is_empty() && !router.has_quotes());
+    }
+
+    #[test]
+    fn the_halves_of_a_bar_stay_together() {
+        let mut symbols = SymbolCache::new(SymbolTable::new(10));
+        let a = symbols.intern(b"A").unwrap();
+        let (tx, mut rx) = ring(3, Bell::silent(), Bell::silent());
+        let mut router = Router::new(vec![tx]);
+        let bar = UpstreamBar {
+            symbol: a,
+            source: 1,
+            origin: BarOrigin::Live,
+            seconds: 60,
+            closed: true,
+            has_notional: true,
+            ts_recv: UnixNanos(1),
+            bar: Bar::default(),
+        };
+        let mut bars: Vec<_> = (0..4).flat_map(|_| bar.to_ticks()).collect();
+        let mut seen = Vec::new();
+        for n in 0..=20 {
+            router.dispatch(&mut bars, &mut symbols, true);
+            router.dispatch(&mut vec![trade(a, n)], &mut symbols, true);
+            rx.drain(3, |tick| seen.push(tick.kind()));
+        }
+        assert_eq!(seen.iter().filter(|kind| **kind == TickKind::BarHead).count(), 4);
+        for (at, _) in seen.iter().enumerate().filter(|(_, kind)| **kind == TickKind::BarHead) {
+            assert_eq!(seen[at + 1], TickKind::BarTail);
+        }
     }
 
     #[test]

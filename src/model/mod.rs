@@ -9,6 +9,7 @@ pub mod tick;
 pub mod time;
 pub mod timeframe;
 pub mod topic;
+pub mod upstream;
 
 pub use bar::{Bar, BarFlags, BarState, Reason};
 pub use event::{Day, Event, EventKind, Quote};
@@ -18,3 +19,4 @@ pub use tick::{IdForm, Tick, TickKind, TradeId, Venue};
 pub use time::{Nanos, UnixNanos};
 pub use timeframe::{Timeframe, Timeframes};
 pub use topic::{Ask, Channel, Interest, Topic};
+pub use upstream::{BarOrigin, UpstreamBar};

@@ -24,6 +24,12 @@ pub enum TickKind {
     Gap = 6,
     /// Nothing earlier than `ts_event` will follow from this source; [`UnixNanos::MAX`] is the end of input.
     Watermark = 7,
+    /// Several fills of one order told as one: it repeats trades that another stream tells one by one.
+    AggregatedTrade = 8,
+    /// First half of an [`UpstreamBar`](super::UpstreamBar); its second half is the next tick of its source.
+    BarHead = 9,
+    /// Second half of an [`UpstreamBar`](super::UpstreamBar).
+    BarTail = 10,
 }
 
 /// How a trade id is held in [`Tick`].
@@ -136,7 +142,10 @@ impl Venue {
 
 /// One record from a feed. 64 bytes, little-endian where it leaves the process.
 ///
-/// | offset | trade, cancel, correction | quote |
+/// A gap has its beginning, and a halt 1 or 0 for stopped or resumed, in the word at offset 32. The halves of a bar are laid out as
+/// [`UpstreamBar`](super::UpstreamBar) says.
+///
+/// | offset | trade, aggregated trade, cancel, correction | quote |
 /// |---|---|---|
 /// | 0 | `ts_event`, ns since 1970 by the venue's clock | same |
 /// | 8 | `ts_recv`, ns since 1970 by our clock | same |
@@ -150,7 +159,7 @@ impl Venue {
 /// | 56 | venue | 0 |
 /// | 57 | TRF id, 0 where not reported through one | 0 |
 /// | 58 | kind | same |
-/// | 59 | flags: bits 0–1 id form, 2–3 tape, 4 has a sequence, 5 venue is a letter, 6 cancelled | bit 5 |
+/// | 59 | flags: bits 0–1 id form, 2–3 tape, 4 has a sequence, 5 venue is a letter, 6 cancelled, 7 contiguous | bit 5 |
 /// | 60 | up to four condition codes, or a 32-bit mask, as the feed has it | same |
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
@@ -163,19 +172,19 @@ pub struct Tick {
     pub price: Price,
     /// Trade size, or bid size.
     pub size: Size,
-    word_a: u64,
-    word_b: u64,
+    pub(super) word_a: u64,
+    pub(super) word_b: u64,
     /// Whose tick it is.
     pub symbol: SymbolId,
-    id_high: [u8; 3],
+    pub(super) id_high: [u8; 3],
     /// Which source of this process it came from.
     pub source: u8,
     /// Where it traded.
     pub venue: Venue,
     /// The trade reporting facility, 0 where none.
     pub trf: u8,
-    kind: u8,
-    flags: u8,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
     /// Condition codes, or a mask, as the feed has them.
     pub conditions: [u8; 4],
 }
@@ -194,6 +203,7 @@ const FLAG_TAPE_SHIFT: u32 = 2;
 const FLAG_SEQUENCE: u8 = 1 << 4;
 const FLAG_VENUE_LETTER: u8 = 1 << 5;
 const FLAG_CANCELLED: u8 = 1 << 6;
+const FLAG_CONTIGUOUS: u8 = 1 << 7;
 
 impl Tick {
     /// A trade without id, sequence, venue or conditions.
@@ -263,9 +273,36 @@ impl Tick {
         Self { ts_event, kind: TickKind::Watermark as u8, symbol: SymbolId::ANY, ..Self::zeroed() }
     }
 
-    /// Ticks of `symbol` (or of every symbol, [`SymbolId::ANY`]) are missing before `ts_event`.
-    pub fn gap(symbol: SymbolId, ts_event: UnixNanos, ts_recv: UnixNanos) -> Self {
-        Self { ts_event, ts_recv, symbol, kind: TickKind::Gap as u8, ..Self::zeroed() }
+    /// Ticks of `symbol` (or of every symbol, [`SymbolId::ANY`]) are missing, or may be, in `[from, to)`.
+    pub fn gap(symbol: SymbolId, from: UnixNanos, to: UnixNanos, ts_recv: UnixNanos) -> Self {
+        Self {
+            ts_event: to,
+            ts_recv,
+            word_a: from.0 as u64,
+            symbol,
+            kind: TickKind::Gap as u8,
+            ..Self::zeroed()
+        }
+    }
+
+    /// Trading in `symbol` stopped, or resumed.
+    pub fn halt(symbol: SymbolId, ts_event: UnixNanos, ts_recv: UnixNanos, halted: bool) -> Self {
+        Self {
+            ts_event,
+            ts_recv,
+            word_a: u64::from(halted),
+            symbol,
+            kind: TickKind::Halt as u8,
+            ..Self::zeroed()
+        }
+    }
+
+    /// Makes a trade one that tells several fills as one.
+    #[inline]
+    #[must_use]
+    pub fn into_aggregated(mut self) -> Self {
+        self.kind = TickKind::AggregatedTrade as u8;
+        self
     }
 
     /// Sets the trade id.
@@ -286,6 +323,14 @@ impl Tick {
         self.word_a = sequence;
         self.flags |= FLAG_SEQUENCE;
         self
+    }
+
+    /// Says that the venue numbers this symbol's trades (or aggregated trades) without a hole: after `n` comes `n + 1`.
+    #[inline]
+    #[must_use]
+    pub fn with_contiguous_sequence(mut self, sequence: u64) -> Self {
+        self.flags |= FLAG_CONTIGUOUS;
+        self.with_sequence(sequence)
     }
 
     /// Sets the venue as a number.
@@ -331,6 +376,9 @@ impl Tick {
             4 => TickKind::Correction,
             5 => TickKind::Halt,
             7 => TickKind::Watermark,
+            8 => TickKind::AggregatedTrade,
+            9 => TickKind::BarHead,
+            10 => TickKind::BarTail,
             _ => TickKind::Gap,
         }
     }
@@ -352,6 +400,22 @@ impl Tick {
     #[inline]
     pub fn sequence(&self) -> Option<u64> {
         (self.flags & FLAG_SEQUENCE != 0).then_some(self.word_a)
+    }
+
+    /// Whether the venue numbers without a hole.
+    #[inline]
+    pub fn is_contiguous(&self) -> bool {
+        self.flags & FLAG_CONTIGUOUS != 0
+    }
+
+    /// Of a gap, when it begins.
+    pub fn gap_start(&self) -> UnixNanos {
+        UnixNanos(self.word_a as i64)
+    }
+
+    /// Of a halt, whether trading stopped; else it resumed.
+    pub fn is_halted(&self) -> bool {
+        self.word_a != 0
     }
 
     /// Where the tick stands among those of its `ts_event`: the venue's sequence, 0 where there is none.

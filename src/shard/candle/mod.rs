@@ -292,7 +292,11 @@ impl Candles {
                 self.mark_gap(symbol);
                 Verdict::Accepted
             }
-            TickKind::Halt | TickKind::Watermark => Verdict::Refused(Refusal::Unsupported),
+            TickKind::Halt
+            | TickKind::Watermark
+            | TickKind::AggregatedTrade
+            | TickKind::BarHead
+            | TickKind::BarTail => Verdict::Refused(Refusal::Unsupported),
         };
         match verdict {
             Verdict::Accepted => self.tallies.accepted += 1,
