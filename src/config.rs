@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use crate::feed::{self, Origin, SourceOptions};
 use crate::gateway::GatewayOptions;
-use crate::model::{Nanos, Timeframe, Timeframes};
-use crate::shard::{BarClock, BarsFrom, CandleOptions};
+use crate::model::calendar::{self, Anchor, Calendar, CalendarRules, Open, Pick};
+use crate::model::{Nanos, Symbol, Timeframe, Timeframes};
+use crate::shard::{BarClock, BarsFrom, CandleOptions, Fill};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -138,6 +139,17 @@ struct File {
     cores: CoresSection,
     rings: RingsSection,
     feed: Vec<FeedSection>,
+    calendar: Vec<CalendarSection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CalendarSection {
+    name: Option<String>,
+    file: Option<PathBuf>,
+    symbols: Vec<String>,
+    patterns: Vec<String>,
+    feeds: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -145,6 +157,9 @@ struct File {
 struct BarsSection {
     timeframes: Option<Vec<String>>,
     from: Option<String>,
+    anchor: Option<String>,
+    fill: Option<FillSetting>,
+    fill_bars_max: Option<usize>,
     clock: Option<String>,
     grace_ms: Option<i64>,
     late_tolerance_ms: Option<i64>,
@@ -154,6 +169,14 @@ struct BarsSection {
     trades_mib_max: Option<usize>,
     preallocate: Option<bool>,
     trades_per_symbol_max: Option<usize>,
+}
+
+/// `fill = true` or `fill = "extended"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FillSetting {
+    On(bool),
+    Sessions(String),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -319,7 +342,10 @@ impl Config {
                     .map_err(|message| wrong(&format!("{name} (for {})", variable.key), message))?;
             }
         }
-        let candles = file.bars.check()?;
+        let mut candles = file.bars.check()?;
+        candles.calendars = check_calendars(&file)?;
+        let nested = candles.calendars.grids(&candles.timeframes);
+        nested.map_err(|error| wrong("bars.timeframes", error.to_string()))?;
         let feed_offset_max = millis("bars.feed_offset_max_ms", file.bars.feed_offset_max_ms, 5_000)?;
         let layout = check_layout(&file.cores, &file.rings)?;
         let sources =
@@ -356,6 +382,14 @@ impl Config {
             ms(candles.late_tolerance),
             ms(candles.seal_after)
         );
+        if let Some(Fill { open, bars_max }) = candles.fill {
+            let sessions = if open == Open::Regular { "regular sessions" } else { "all sessions" };
+            let _ =
+                writeln!(out, "          intervals without trades filled in {sessions}, {bars_max} in a row");
+        }
+        if candles.calendars.anchor() == Anchor::Session {
+            let _ = writeln!(out, "          1h and longer counted from the beginning of each session");
+        }
         let _ = writeln!(
             out,
             "memory    {} symbols; {} MiB of bars and {} MiB of trades, over all shards",
@@ -438,6 +472,16 @@ impl BarsSection {
                 return Err(wrong("bars.clock", format!("{other:?} is neither \"live\" nor \"event\"")));
             }
         };
+        let open = match &self.fill {
+            None | Some(FillSetting::On(false)) => None,
+            Some(FillSetting::On(true)) => Some(Open::Regular),
+            Some(FillSetting::Sessions(text)) => {
+                Some(parse_fill(text).map_err(|message| wrong("bars.fill", message))?)
+            }
+        };
+        let bars_max =
+            range("bars.fill_bars_max", self.fill_bars_max, Fill::BARS_MAX as usize, 1, 1_000_000)?;
+        let fill = open.map(|open| Fill { open, bars_max: bars_max as u32 });
         let trades_per_symbol_max = match self.trades_per_symbol_max {
             None => live.trades_per_symbol_max,
             value => range("bars.trades_per_symbol_max", value, 1, 1, usize::MAX)?,
@@ -445,6 +489,7 @@ impl BarsSection {
         let mib = |key, value, default| Ok(range(key, value, default, 1, 1 << 20)? << 20);
         Ok(CandleOptions {
             bars_from,
+            fill,
             clock,
             grace: millis("bars.grace_ms", self.grace_ms, 250)?,
             late_tolerance: millis("bars.late_tolerance_ms", self.late_tolerance_ms, 15_000)?,
@@ -474,6 +519,89 @@ pub fn parse_bars_from(text: &str) -> Result<BarsFrom, String> {
         "mid" => BarsFrom::Mid,
         other => return Err(format!("{other:?} is none of trades, bid, ask, mid")),
     })
+}
+
+/// Reads `epoch` or `session`.
+///
+/// # Errors
+/// A sentence that lists them.
+pub fn parse_anchor(text: &str) -> Result<Anchor, String> {
+    match text {
+        "epoch" => Ok(Anchor::Epoch),
+        "session" => Ok(Anchor::Session),
+        other => Err(format!("{other:?} is neither \"epoch\" nor \"session\"")),
+    }
+}
+
+/// Reads `regular` or `extended`.
+///
+/// # Errors
+/// A sentence that lists them.
+pub fn parse_fill(text: &str) -> Result<Open, String> {
+    match text {
+        "regular" => Ok(Open::Regular),
+        "extended" => Ok(Open::Extended),
+        other => Err(format!("{other:?} is neither \"regular\" nor \"extended\" (nor true or false)")),
+    }
+}
+
+/// A calendar by its name, or from the file of that name.
+///
+/// # Errors
+/// A sentence: which there are, or what is wrong with the file.
+pub fn parse_calendar(name: &str) -> Result<Calendar, String> {
+    if calendar::BUILT_IN.iter().any(|(known, _)| *known == name) {
+        return calendar::built_in(name);
+    }
+    match std::fs::read_to_string(name) {
+        Ok(text) => calendar::parse(&text).map_err(|message| format!("{name}: {message}")),
+        Err(error) => Err(match calendar::built_in(name) {
+            Err(known) => format!("{known}; nor is it a file ({error})"),
+            Ok(_) => error.to_string(),
+        }),
+    }
+}
+
+fn check_calendars(file: &File) -> Result<CalendarRules, ConfigError> {
+    let anchor = file.bars.anchor.as_deref().map_or(Ok(Anchor::Epoch), parse_anchor);
+    let anchor = anchor.map_err(|message| wrong("bars.anchor", message))?;
+    let mut rules = CalendarRules::anchored(anchor);
+    for (n, section) in file.calendar.iter().enumerate() {
+        let key = |field: &str| format!("calendar[{n}].{field}");
+        let calendar = match (&section.name, &section.file) {
+            (Some(name), None) => calendar::built_in(name).map_err(|message| wrong(&key("name"), message))?,
+            (None, Some(path)) => {
+                let found = parse_calendar(&path.to_string_lossy());
+                found.map_err(|message| wrong(&key("file"), message))?
+            }
+            _ => return Err(wrong(&key("name"), "give either a name, such as \"us-equities\", or a file")),
+        };
+        let mut picks = Vec::new();
+        for name in &section.symbols {
+            let symbol = Symbol::new(name.as_bytes());
+            picks.push(Pick::Symbol(symbol.map_err(|error| wrong(&key("symbols"), error.to_string()))?));
+        }
+        picks.extend(section.patterns.iter().cloned().map(Pick::Pattern));
+        for name in &section.feeds {
+            let named = |(at, feed): (usize, &FeedSection)| feed.name_at(at) == *name;
+            let Some(source) = file.feed.iter().enumerate().position(named) else {
+                return Err(wrong(&key("feeds"), format!("no [[feed]] is called {name:?}")));
+            };
+            picks.push(Pick::Source(source.min(usize::from(u8::MAX)) as u8));
+        }
+        if picks.is_empty() {
+            picks.push(Pick::All);
+        }
+        if !rules.add(calendar, picks) {
+            return Err(wrong("calendar", format!("there are more than {}", CalendarRules::MAX)));
+        }
+    }
+    if anchor == Anchor::Session && file.calendar.is_empty() {
+        let message =
+            "\"session\": of which market? add a [[calendar]] section, such as name = \"us-equities\"";
+        return Err(wrong("bars.anchor", message));
+    }
+    Ok(rules)
 }
 
 impl GatewaySection {
@@ -586,6 +714,11 @@ fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, Co
 }
 
 impl FeedSection {
+    /// What it is called.
+    fn name_at(&self, n: usize) -> String {
+        self.name.clone().unwrap_or_else(|| format!("feed-{n}"))
+    }
+
     fn check(&self, n: usize) -> Result<SourceOptions, ConfigError> {
         let key = |field: &str| format!("feed[{n}].{field}");
         let listen = || {
@@ -610,7 +743,7 @@ impl FeedSection {
             let known: Vec<_> = feed::DIALECTS.iter().map(|row| row.name).collect();
             wrong(&key("format"), format!("{:?} is none of {}", self.format, known.join(", ")))
         })?;
-        let name = self.name.clone().unwrap_or_else(|| format!("feed-{n}"));
+        let name = self.name_at(n);
         let mut source = SourceOptions::new(&name, origin, dialect);
         source.line_bytes_max =
             range(&key("line_bytes_max"), self.line_bytes_max, source.line_bytes_max, 64, 1 << 30)?;

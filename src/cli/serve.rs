@@ -9,6 +9,7 @@ use tickwire::config::Config;
 use tickwire::feed::{self, INGEST_PATH, Origin, SourceOptions};
 use tickwire::ingest::Pace;
 use tickwire::latency::{IntervalLog, Totals, with_interval_log};
+use tickwire::model::UnixNanos;
 use tickwire::runtime::Report;
 use tickwire::runtime::core::Stop;
 use tickwire::topology::{Engine, Outlet, Plan, available_processors};
@@ -28,6 +29,13 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let config = load(&arguments.config)?;
     println!("{} is well-formed.\n", arguments.config.display());
     print!("{}", config.explain());
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = UnixNanos(i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX));
+    for calendar in config.candles.calendars.calendars() {
+        for (n, line) in calendar.explain(now).lines().enumerate() {
+            println!("{} {line}", if n == 0 { "calendar " } else { "         " });
+        }
+    }
     let plan = Plan::new(&config.layout, false, &available_processors());
     print!("{}", plan.explain(&config.layout));
     Ok(())

@@ -74,6 +74,12 @@ impl BarFlags {
         Self(self.0 | other.0)
     }
 
+    /// These but for `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` are set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

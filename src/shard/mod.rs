@@ -8,11 +8,11 @@ pub mod record;
 pub mod timers;
 pub mod trades;
 
-use crate::model::{Channel, Event, Nanos, SymbolId, Tick, TickKind, Topic, UnixNanos};
+use crate::model::{Channel, Event, Nanos, SymbolId, SymbolTable, Tick, TickKind, Topic, UnixNanos};
 use crate::runtime::{Latency, Ready, Receiver, Report, Stage, Turned};
 
 pub use candle::{
-    BarClock, BarsFrom, CandleOptions, Candles, KeepTrades, Refusal, Sink, Tallies, Verdict, When,
+    BarClock, BarsFrom, CandleOptions, Candles, Fill, KeepTrades, Refusal, Sink, Tallies, Verdict, When,
 };
 pub use link::{Link, Patience};
 use offset::FeedOffset;
@@ -73,6 +73,11 @@ impl Shard {
             ticks_in: 0,
             skipped: 0,
         }
+    }
+
+    /// Says where symbols' names are, for calendars that are chosen by name.
+    pub fn know_names(&mut self, names: SymbolTable) {
+        self.candles.know_names(names);
     }
 
     /// Its candles, for tests and reports.
@@ -418,6 +423,8 @@ impl Stage for Shard {
         }
         report.count("late", tallies.late);
         report.count("bars_closed", tallies.closed);
+        report.count("bars_filled", tallies.filled);
+        report.count("fills_stopped", tallies.fills_stopped);
         report.count("bars_revised", tallies.revised);
         report.count("sealed_early", tallies.sealed_early);
         report.count("trades_forgotten", tallies.trades_evicted);

@@ -93,6 +93,7 @@ impl Record {
     /// What it becomes when a sample comes after all its trades were cancelled.
     fn refilled(&self, sample: &Sample) -> Self {
         let Self { sequence, rev, flags, reason, .. } = *self;
+        let flags = flags.without(BarFlags::SYNTHETIC);
         Self { sequence, rev, flags, reason, ..Self::first(self.bar.start, sample) }
     }
 
@@ -100,7 +101,8 @@ impl Record {
     /// never tie. Emptied bars add nothing but their flags.
     #[inline]
     pub fn merge(&mut self, part: &Self) {
-        self.flags = self.flags.with(part.flags);
+        // A part that was filled does not make the whole so.
+        self.flags = self.flags.with(part.flags.without(BarFlags::SYNTHETIC));
         if part.bar.trades == 0 {
             return;
         }
@@ -140,6 +142,7 @@ impl Record {
             self.bar.trades = 0;
         } else {
             self.bar = Bar { start: self.bar.start, ..fresh.bar };
+            self.flags = self.flags.without(BarFlags::SYNTHETIC);
             self.opened = fresh.opened;
             self.closed = fresh.closed;
         }

@@ -103,7 +103,7 @@ fn bar(out: &mut Vec<u8>, event: &Event, state: BarState, scene: &Scene<'_>) {
     put(out, r#"","start":"#);
     write_i64(out, bar.start.micros());
     put(out, r#","end":"#);
-    let end = scene.timeframe(event.topic).map_or(bar.start, |length| bar.start + length.nanos());
+    let end = scene.bar_end(event);
     write_i64(out, end.micros());
     candle(out, &bar);
     put(out, r#","trades":"#);

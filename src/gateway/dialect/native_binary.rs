@@ -139,7 +139,7 @@ fn header(out: &mut Vec<u8>, schema: u16, length: usize, state: u8, event: &Even
 fn bar(out: &mut Vec<u8>, event: &Event, state: BarState, scene: &Scene<'_>) {
     header(out, SCHEMA_BAR, BAR_BYTES, state as u8, event, scene);
     let bar = event.as_bar();
-    let end = scene.timeframe(event.topic).map_or(bar.start, |length| bar.start + length.nanos());
+    let end = scene.bar_end(event);
     put(out, bar.start.0.to_le_bytes());
     put(out, end.0.to_le_bytes());
     for Price(price) in [bar.open, bar.high, bar.low, bar.close] {

@@ -95,7 +95,7 @@ pub struct Grid {
 const HOUR: Nanos = Nanos::from_secs(3_600);
 const DAY: Nanos = Nanos::from_secs(DAY_S);
 /// A market that does not open for so long is not looked at further: enough for every holiday there has been.
-const DAYS_AHEAD_MAX: usize = 16;
+const DAYS_AHEAD_MAX: i64 = 16;
 
 impl Grid {
     /// The timeframes without a calendar: all from the UTC epoch on.
@@ -241,14 +241,13 @@ impl Grid {
         let Some(calendar) = &self.calendar else {
             return Some(Interval { start: UnixNanos::MIN, end: UnixNanos::MAX });
         };
-        let mut date = calendar.date_of(at);
-        for _ in 0..DAYS_AHEAD_MAX {
+        let today = calendar.date_of(at);
+        for date in today..today + DAYS_AHEAD_MAX {
             let day = calendar.day_of_date(date);
             let found = day.segments().iter().find(|segment| segment.end > at && open.has(segment.phase));
             if let Some(&Segment { start, end, .. }) = found {
                 return Some(Interval { start, end });
             }
-            date += 1;
         }
         None
     }

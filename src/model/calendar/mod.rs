@@ -4,6 +4,7 @@
 //! from a table of the zone's changes and a list of special dates, without asking a clock or allocating, so that the hot plane can do
 //! it at a boundary. Instants are [`UnixNanos`]; inside, whole seconds.
 
+mod explain;
 mod file;
 mod grid;
 mod rules;

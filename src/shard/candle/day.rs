@@ -1,15 +1,15 @@
 //! A symbol's day as the sum of its closed finest bars: exact in any order, and O(1) per bar.
 
-use crate::model::{Day, Event, Nanos, UnixNanos};
+use crate::model::calendar::Interval;
+use crate::model::{Day, Event, UnixNanos};
 
 use super::super::record::Record;
 
-const DAY: Nanos = Nanos::from_secs(86_400);
-
-/// The UTC day of the newest closed bar.
+/// The day of the newest closed bar: of its symbol's calendar, or the UTC day.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Today {
     start: UnixNanos,
+    end: UnixNanos,
     /// Start of the bar that opened the day.
     first: UnixNanos,
     sums: Day,
@@ -18,17 +18,18 @@ pub(super) struct Today {
 impl Today {
     /// A finest bar closed. One of a later day begins that day; one of an earlier day no longer counts.
     #[inline]
-    pub(super) fn add(&mut self, record: &Record) {
+    pub(super) fn add(&mut self, record: &Record, day_of: impl FnOnce(UnixNanos) -> Interval) {
         let bar = &record.bar;
-        if bar.start >= self.start + DAY {
-            *self = Self { start: bar.start.floor(DAY), first: UnixNanos::MAX, sums: Day::default() };
+        if bar.start >= self.end {
+            let Interval { start, end } = day_of(bar.start);
+            *self = Self { start, end, first: UnixNanos::MAX, sums: Day::default() };
         }
         if bar.start < self.start {
             return;
         }
         self.sums.volume.0 += bar.volume.0;
         self.sums.notional.0 += bar.notional.0;
-        if bar.start < self.first {
+        if bar.start < self.first && bar.trades > 0 {
             (self.first, self.sums.open) = (bar.start, bar.open);
         }
     }

@@ -20,7 +20,7 @@ impl Candles {
         let at = &mut state.levels[level];
         at.sequence += 1;
         record.sequence = at.sequence;
-        let owner = symbol * self.specs.len() as u32 + level as u32;
+        let owner = symbol * self.levels as u32 + level as u32;
         if let Some(mut place) = self.arena.push(&mut at.bars, owner, record) {
             if at.unsealed == 0 {
                 at.unsealed_at = place;
@@ -38,11 +38,14 @@ impl Candles {
                 place = before;
             }
         }
+        let grid = &self.grids[usize::from(state.grid)];
+        self.tallies.fills_stopped += u64::from(state.filling.note(level, &record, grid, self.options.fill));
         if level == 0 {
-            state.today.add(&record);
+            state.today.add(&record, |at| grid.day(at));
         }
         self.tallies.closed += 1;
-        let event = fact(Topic::bars(state.id, level), &record);
+        let length_s = grid.odd_length_s(level, record.bar.start);
+        let event = fact(Topic::bars(state.id, level), &record).lasting(length_s);
         if sink.wants_day(symbol, level) {
             sink.day(symbol, &state.today.event(&event));
         }
@@ -52,7 +55,7 @@ impl Candles {
     /// Gives up the oldest chunk of bars. What was still open to revision is sealed first, so parents stay exact.
     pub(super) fn evict_oldest(&mut self) -> bool {
         let Some(owner) = self.arena.oldest_owner() else { return false };
-        let (symbol, level) = (owner / self.specs.len() as u32, owner as usize % self.specs.len());
+        let (symbol, level) = (owner / self.levels as u32, owner as usize % self.levels);
         let count = self.arena.head_len(&self.symbols[symbol as usize].levels[level].bars);
         for _ in 0..count {
             let at = &self.symbols[symbol as usize].levels[level];
@@ -78,9 +81,10 @@ impl Candles {
         if at.unsealed == 0 {
             state.revisable &= !(1 << level);
         }
-        at.sealed_to = record.bar.start + self.specs[level].len;
-        for &parent in &self.specs[level].parents {
-            let start = record.bar.start.floor(self.specs[parent].len);
+        let grid = &self.grids[usize::from(state.grid)];
+        at.sealed_to = grid.end(level, record.bar.start);
+        for &parent in grid.parents(level) {
+            let start = grid.interval(parent, record.bar.start).start;
             let prefix = &mut state.levels[parent].prefix;
             if prefix.bar.start != start {
                 *prefix = Record::empty(start);
@@ -92,10 +96,12 @@ impl Candles {
     /// Seals what is due, finest first, so that a parent's children are in its prefix before it is sealed itself.
     pub(super) fn seal(&mut self, symbol: u32, clock: UnixNanos) {
         for level in bits(self.symbols[symbol as usize].revisable) {
-            let horizon = clock.minus(self.options.seal_after).minus(self.specs[level].len);
+            let horizon = clock.minus(self.options.seal_after);
             loop {
-                let at = &self.symbols[symbol as usize].levels[level];
-                if at.unsealed == 0 || self.arena.get(at.unsealed_at).bar.start > horizon {
+                let state = &self.symbols[symbol as usize];
+                let (at, grid) = (&state.levels[level], &self.grids[usize::from(state.grid)]);
+                let ends = |place| grid.end(level, self.arena.get(place).bar.start);
+                if at.unsealed == 0 || ends(at.unsealed_at) > horizon {
                     break;
                 }
                 self.seal_first(symbol, level);

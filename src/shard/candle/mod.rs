@@ -6,7 +6,9 @@
 
 mod close;
 mod day;
+mod fill;
 mod gap;
+mod halt;
 mod history;
 mod options;
 mod query;
@@ -16,12 +18,14 @@ mod verdict;
 
 use std::collections::VecDeque;
 
+use crate::model::calendar::{Calendar, Choice, Grid, Interval};
 use crate::model::{
-    BarFlags, Event, IdForm, Nanos, Price, Size, SymbolId, Tick, TickKind, UnixNanos, Volume,
+    BarFlags, Event, IdForm, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos, Volume,
 };
 
 use crate::runtime::memory::{prefetch, prefetch_lines};
 
+pub use fill::Fill;
 pub use options::{BarClock, BarsFrom, CandleOptions, KeepTrades};
 pub use verdict::{REFUSALS, Refusal, Tallies, Verdict};
 
@@ -30,7 +34,9 @@ use super::record::{Rank, Record, Sample};
 use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
 use day::Today;
-use state::{Level, Spec, SymbolState, TRADE_LINES};
+use fill::Filling;
+use halt::Halts;
+use state::{Level, SymbolState, TRADE_LINES};
 
 /// Bars per chunk of the history: 1,152 bytes.
 const CHUNK: usize = 8;
@@ -40,7 +46,6 @@ const SUPERSEDED_MAX: usize = 64;
 const OPEN_BARS_MIN: usize = 4;
 /// No bar starts here.
 const NO_START: UnixNanos = UnixNanos::MAX;
-const DAY: Nanos = Nanos::from_secs(86_400);
 
 /// How many ticks ahead each thing is asked for: the tick, then its symbol, then what its symbol leads to.
 const TICK_AHEAD: usize = 32;
@@ -79,7 +84,13 @@ pub trait Sink {
 /// All bars of one shard's symbols.
 pub struct Candles {
     options: CandleOptions,
-    specs: Vec<Spec>,
+    /// How many timeframes there are.
+    levels: usize,
+    /// How they lie in time: without a calendar, then under each.
+    grids: Vec<Grid>,
+    names: Option<SymbolTable>,
+    /// Where the tick at hand came from.
+    source: u8,
     symbols: Vec<SymbolState>,
     local: Vec<u32>,
     arena: Arena<Record, CHUNK>,
@@ -93,12 +104,9 @@ impl Candles {
     /// A shard without symbols.
     pub fn new(options: CandleOptions) -> Self {
         let timeframes = &options.timeframes;
-        let spec = |(level, timeframe): (usize, crate::model::Timeframe)| Spec {
-            len: timeframe.nanos(),
-            child: timeframes.child(level),
-            parents: (level + 1..timeframes.len()).filter(|&p| timeframes.child(p) == level).collect(),
-        };
-        let specs = timeframes.iter().enumerate().map(spec).collect();
+        // Whoever made the options has checked that the timeframes nest; where they don't, no calendar is better than a wrong one.
+        let plain = |_| vec![Grid::plain(timeframes); options.calendars.calendars().len() + 1];
+        let grids = options.calendars.grids(timeframes).unwrap_or_else(plain);
         let mut arena = Arena::new(options.history_bytes_max);
         let mut log = TradeLog::new(options.trades_bytes_max);
         if options.preallocate {
@@ -106,7 +114,10 @@ impl Candles {
             log.preallocate();
         }
         Self {
-            specs,
+            levels: timeframes.len(),
+            grids,
+            names: None,
+            source: 0,
             symbols: Vec::new(),
             local: Vec::new(),
             arena,
@@ -115,6 +126,32 @@ impl Candles {
             open_bars: 0,
             tallies: Tallies::default(),
             options,
+        }
+    }
+
+    /// Says where symbols' names are, for calendars that are chosen by name. Symbols seen before keep what they have.
+    pub fn know_names(&mut self, names: SymbolTable) {
+        self.names = Some(names);
+    }
+
+    /// How a symbol's bars lie in time.
+    #[inline]
+    fn grid(&self, symbol: u32) -> &Grid {
+        &self.grids[usize::from(self.symbols[symbol as usize].grid)]
+    }
+
+    /// A symbol's calendar.
+    pub fn calendar(&self, symbol: u32) -> Option<&Calendar> {
+        self.grid(symbol).calendar().map(|calendar| &**calendar)
+    }
+
+    /// The calendar's number of a symbol, and whether it depends on where its ticks come from.
+    fn choose_grid(&self, id: SymbolId, source: Option<u8>) -> (u8, bool) {
+        let name = self.names.as_ref().and_then(|names| names.name(id));
+        let name = name.as_ref().map_or(&b""[..], |name| name.as_bytes());
+        match self.options.calendars.choose(name, source) {
+            Choice::Calendar(number) => (number, false),
+            Choice::BySource => (0, true),
         }
     }
 
@@ -161,6 +198,7 @@ impl Candles {
         self.local[id.index()] = local;
         let joined = if self.options.joined_midway { BarFlags::INCOMPLETE } else { BarFlags::default() };
         let parents = self.all_parents();
+        let (grid, grid_by_source) = self.choose_grid(id, None);
         self.symbols.push(SymbolState {
             current: Record::empty(NO_START),
             current_end: UnixNanos::MIN,
@@ -174,13 +212,18 @@ impl Candles {
             next_flags: joined,
             trades: SymbolTrades::default(),
             others: VecDeque::with_capacity(2),
-            pending: vec![NO_START; self.specs.len()].into(),
-            levels: (0..self.specs.len()).map(|_| Level::new()).collect(),
+            pending: vec![Interval::NEVER; self.levels].into(),
+            levels: (0..self.levels).map(|_| Level::new()).collect(),
             quote: None,
             last: Price(0),
             day: UnixNanos::MIN,
+            day_minutes: 0,
             day_volume: Volume(0),
             today: Today::default(),
+            grid,
+            grid_by_source,
+            filling: Filling::new(self.levels, self.options.fill.is_some()),
+            halts: Halts::default(),
         });
         self.timers.add_symbol();
         local
@@ -188,7 +231,7 @@ impl Candles {
 
     /// Every level but the finest, bit by level.
     fn all_parents(&self) -> u32 {
-        (u32::MAX >> (32 - self.specs.len())) & !1
+        (u32::MAX >> (32 - self.levels)) & !1
     }
 
     /// Asks for the memory that ticks soon to come will touch, so that it is there by then. `next` are those after the one at hand.
@@ -212,6 +255,7 @@ impl Candles {
     /// Takes one tick of the symbol with this local number.
     #[inline]
     pub fn apply(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
+        self.source = tick.source;
         let verdict = match tick.kind() {
             TickKind::Trade => self.trade(symbol, tick, when, sink),
             TickKind::Quote => self.quote(symbol, tick, when, sink),
@@ -220,11 +264,13 @@ impl Candles {
                 self.mark_gap(symbol);
                 Verdict::Accepted
             }
-            TickKind::Halt
-            | TickKind::Watermark
-            | TickKind::AggregatedTrade
-            | TickKind::BarHead
-            | TickKind::BarTail => Verdict::Refused(Refusal::Unsupported),
+            TickKind::Halt => {
+                self.halt(symbol, tick, sink);
+                Verdict::Accepted
+            }
+            TickKind::Watermark | TickKind::AggregatedTrade | TickKind::BarHead | TickKind::BarTail => {
+                Verdict::Refused(Refusal::Unsupported)
+            }
         };
         match verdict {
             Verdict::Accepted => self.tallies.accepted += 1,
@@ -260,9 +306,8 @@ impl Candles {
         let state = &mut self.symbols[symbol as usize];
         state.source = tick.source;
         state.last = tick.price;
-        if tick.ts_event >= state.day + DAY || state.day == UnixNanos::MIN {
-            state.day = tick.ts_event.floor(DAY);
-            state.day_volume = Volume(0);
+        if tick.ts_event >= state.day_end() {
+            state.begin_day(self.grids[usize::from(state.grid)].day(tick.ts_event));
         }
         if tick.ts_event >= state.day {
             state.day_volume.0 += u128::from(tick.size.0);
@@ -345,11 +390,24 @@ impl Candles {
         }
     }
 
+    /// The first tick that makes a bar says which source it is, and so which calendar.
+    #[cold]
+    fn settle_grid(&mut self, symbol: u32) {
+        let state = &self.symbols[symbol as usize];
+        let (grid, _) = self.choose_grid(state.id, Some(self.source));
+        let state = &mut self.symbols[symbol as usize];
+        (state.grid, state.grid_by_source) = (grid, false);
+    }
+
     #[inline(never)]
     fn add_elsewhere(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
-        let start = sample.rank.ts_event.floor(self.specs[0].len);
+        if self.symbols[symbol as usize].grid_by_source {
+            self.settle_grid(symbol);
+        }
+        let interval = self.grid(symbol).interval(0, sample.rank.ts_event);
+        let start = interval.start;
         // An interval that is over without a trade is closed too, though nothing was published of it.
-        let over = start + self.specs[0].len + self.options.grace;
+        let over = interval.end + self.options.grace;
         if over <= self.clock_of(symbol, when) {
             if start >= self.symbols[symbol as usize].levels[0].closed_to {
                 self.close_due(symbol, over, sink);
@@ -376,14 +434,14 @@ impl Candles {
             }
             Err(_) => {
                 let mut record = Record::first(start, sample);
-                record.flags = std::mem::take(&mut state.next_flags);
+                record.flags = std::mem::take(&mut state.next_flags).with(state.halts.flags(interval));
                 is_new = true;
                 record
             }
         };
         let previous = std::mem::replace(&mut state.current, record);
         self.open_bars += usize::from(is_new);
-        state.current_end = start + self.specs[0].len;
+        state.current_end = interval.end;
         if previous.bar.start != NO_START {
             let at = state.others.partition_point(|record| record.bar.start < previous.bar.start);
             state.others.insert(at, previous);

@@ -1,5 +1,6 @@
 //! Changing what is closed: late ticks, cancels and corrections, down to where bars are sealed.
 
+use crate::model::calendar::Interval;
 use crate::model::{BarFlags, Reason, Tick, TickKind, Topic, UnixNanos};
 
 use super::super::record::{Record, Sample};
@@ -29,8 +30,9 @@ impl Candles {
             self.flag_refused(symbol, ts);
             return Verdict::Refused(refusal);
         }
-        for level in 0..self.specs.len() {
-            let start = ts.floor(self.specs[level].len);
+        for level in 0..self.levels {
+            let interval = self.grid(symbol).interval(level, ts);
+            let start = interval.start;
             if start < self.symbols[symbol as usize].levels[level].closed_to {
                 self.revise(
                     symbol,
@@ -42,7 +44,7 @@ impl Candles {
                     |start| Record::first(start, sample),
                 );
             } else {
-                self.expect_parent(symbol, level, start);
+                self.expect_parent(symbol, level, interval);
             }
         }
         self.tallies.late += 1;
@@ -53,18 +55,18 @@ impl Candles {
 
     /// Frees a chunk for every level first, so that nothing that a tick is about to revise is evicted halfway.
     fn make_room(&mut self) {
-        while self.arena.spare_chunks() < self.specs.len() && self.evict_oldest() {}
+        while self.arena.spare_chunks() < self.levels && self.evict_oldest() {}
     }
 
     /// Some closed bar that a tick at `ts` belongs to can no longer be revised.
     fn is_sealed(&self, symbol: u32, ts: UnixNanos) -> bool {
-        let levels = &self.symbols[symbol as usize].levels;
-        levels.iter().zip(&self.specs).any(|(level, spec)| ts.floor(spec.len) < level.sealed_to)
+        let (levels, grid) = (&self.symbols[symbol as usize].levels, self.grid(symbol));
+        levels.iter().enumerate().any(|(level, at)| grid.interval(level, ts).start < at.sealed_to)
     }
 
     fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
-        for level in 0..self.specs.len() {
-            let start = ts.floor(self.specs[level].len);
+        for level in 0..self.levels {
+            let start = self.grid(symbol).interval(level, ts).start;
             let bars = &self.symbols[symbol as usize].levels[level].bars;
             let newer = self.arena.backward(bars).skip_while(|(_, record)| record.bar.start > start);
             let found = newer.take(1).find(|(_, record)| record.bar.start == start).map(|(place, _)| place);
@@ -101,9 +103,29 @@ impl Candles {
         let Some((place, _)) = found else {
             let record = create(start);
             self.append(symbol, level, record, sink);
+            self.refill(symbol, level, start, reason, sink);
             return;
         };
-        let record = self.arena.get_mut(place);
+        self.revise_at(symbol, level, place, reason, sink, change);
+        self.refill(symbol, level, start, reason, sink);
+    }
+
+    /// Changes the closed bar at a place of the history and publishes the revision.
+    pub(super) fn revise_at(
+        &mut self,
+        symbol: u32,
+        level: usize,
+        place: u32,
+        reason: Reason,
+        sink: &mut impl Sink,
+        change: impl FnOnce(&mut Record),
+    ) {
+        let before = *self.arena.get(place);
+        let mut changed = before;
+        change(&mut changed);
+        self.flatten_emptied(symbol, level, place, &mut changed);
+        let state = &mut self.symbols[symbol as usize];
+        let at = &mut state.levels[level];
         if self.options.replayable {
             if at.superseded.len() == SUPERSEDED_MAX
                 && let Some(oldest) = at.superseded.pop_front()
@@ -112,10 +134,10 @@ impl Candles {
             }
             // Once for all, at a topic's first revision.
             at.superseded.reserve_exact(SUPERSEDED_MAX - at.superseded.len());
-            at.superseded.push_back(*record);
+            at.superseded.push_back(before);
         }
-        let before = *record;
-        change(record);
+        let record = self.arena.get_mut(place);
+        *record = changed;
         at.sequence += 1;
         record.sequence = at.sequence;
         record.rev += 1;
@@ -124,7 +146,8 @@ impl Candles {
         if level == 0 {
             state.today.revise(&before, record);
         }
-        let event = fact(Topic::bars(state.id, level), record);
+        let length_s = self.grids[usize::from(state.grid)].odd_length_s(level, record.bar.start);
+        let event = fact(Topic::bars(state.id, level), record).lasting(length_s);
         if sink.wants_day(symbol, level) {
             sink.day(symbol, &state.today.event(&event));
         }
@@ -144,9 +167,9 @@ impl Candles {
             return Verdict::Refused(Refusal::Sealed);
         }
         self.log.set_cancelled(place, true);
-        let (start, len) = (ts.floor(self.specs[0].len), self.specs[0].len);
+        let Interval { start, end } = self.grid(symbol).interval(0, ts);
         if from_trades {
-            let rest = self.log.recompute(&self.symbols[symbol as usize].trades, start, start + len);
+            let rest = self.log.recompute(&self.symbols[symbol as usize].trades, start, end);
             if self.finest_trades(symbol, start) != Some(rest.bar.trades + 1) {
                 self.log.set_cancelled(place, false);
                 self.flag_refused(symbol, ts);
@@ -159,7 +182,7 @@ impl Candles {
         self.keep(symbol, &entry);
         if from_trades {
             let reason = if tick.kind() == TickKind::Cancel { Reason::Cancel } else { Reason::Correct };
-            let mut fresh = self.log.recompute(&self.symbols[symbol as usize].trades, start, start + len);
+            let mut fresh = self.log.recompute(&self.symbols[symbol as usize].trades, start, end);
             fresh.ts_recv = tick.ts_recv;
             self.rebuild(symbol, ts, &fresh, reason, sink);
         }
@@ -178,7 +201,7 @@ impl Candles {
 
     /// Puts a recomputed finest bar in place and makes the closed bars above it anew.
     fn rebuild(&mut self, symbol: u32, ts: UnixNanos, fresh: &Record, reason: Reason, sink: &mut impl Sink) {
-        let start = ts.floor(self.specs[0].len);
+        let start = self.grid(symbol).interval(0, ts).start;
         let state = &mut self.symbols[symbol as usize];
         if start >= state.levels[0].closed_to {
             let emptied = fresh.bar.trades == 0;
@@ -199,12 +222,11 @@ impl Candles {
             return;
         }
         self.revise(symbol, 0, start, reason, sink, |record| record.replace(fresh), |_| *fresh);
-        for level in 1..self.specs.len() {
-            let len = self.specs[level].len;
-            let start = ts.floor(len);
+        for level in 1..self.levels {
+            let Interval { start, end } = self.grid(symbol).interval(level, ts);
             if start < self.symbols[symbol as usize].levels[level].closed_to {
                 let mut sum = Record::empty(start);
-                self.gather(symbol, level, start, start + len, &mut sum);
+                self.gather(symbol, level, start, end, &mut sum);
                 sum.ts_recv = sum.ts_recv.max(fresh.ts_recv);
                 self.revise(symbol, level, start, reason, sink, |record| record.replace(&sum), |_| sum);
             }

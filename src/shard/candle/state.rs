@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 
+use crate::model::calendar::Interval;
 use crate::model::{BarFlags, Nanos, Price, SymbolId, Tick, UnixNanos, Volume};
 
 use super::super::chunk::{List, NONE};
 use super::super::record::Record;
 use super::super::trades::SymbolTrades;
 use super::day::Today;
+use super::fill::Filling;
+use super::halt::Halts;
 
 pub(super) struct Level {
     pub(super) bars: List,
@@ -55,6 +58,8 @@ pub(super) struct SymbolState {
     pub(super) source: u8,
     /// Flags of the next bar that opens.
     pub(super) next_flags: BarFlags,
+    /// How long the day is that `day` begins.
+    pub(super) day_minutes: u16,
     pub(super) trades: SymbolTrades,
     pub(super) day_volume: Volume,
     pub(super) last: Price,
@@ -67,20 +72,36 @@ pub(super) struct SymbolState {
     pub(super) revisable: u32,
     /// The other open bars, by start.
     pub(super) others: VecDeque<Record>,
-    /// By level: start of the first interval that has closed children and is not closed itself.
-    pub(super) pending: Box<[UnixNanos]>,
+    /// By level: the first interval that has closed children and is not closed itself.
+    pub(super) pending: Box<[Interval]>,
     pub(super) levels: Box<[Level]>,
     pub(super) quote: Option<Tick>,
     /// The day by closed bars.
     pub(super) today: Today,
+    /// Which of the grids it is on, and whether that still depends on where its ticks come from.
+    pub(super) grid: u8,
+    pub(super) grid_by_source: bool,
+    pub(super) filling: Filling,
+    pub(super) halts: Halts,
 }
 
 /// The lines of [`SymbolState`] that a trade touches.
 pub(super) const TRADE_LINES: usize = 4;
 const _: () = assert!(std::mem::offset_of!(SymbolState, parents_due) == TRADE_LINES * 64);
 
-pub(super) struct Spec {
-    pub(super) len: Nanos,
-    pub(super) child: usize,
-    pub(super) parents: Vec<usize>,
+impl SymbolState {
+    /// When the day of `day_volume` ends.
+    #[inline]
+    pub(super) fn day_end(&self) -> UnixNanos {
+        self.day + Nanos(i64::from(self.day_minutes) * 60_000_000_000)
+    }
+
+    /// Sets the day of `day_volume`, which begins empty.
+    #[cold]
+    pub(super) fn begin_day(&mut self, day: Interval) {
+        self.day = day.start;
+        // Days are whole minutes long; were one not, its last seconds would begin a day of their own.
+        self.day_minutes = (day.end.since(day.start).0 / 60_000_000_000) as u16;
+        self.day_volume = Volume(0);
+    }
 }
