@@ -8,9 +8,14 @@ or both are wrong for different reasons.
 
     tests/oracle.py FILE... [--format csv|binance|massive] [--bars-from trades|bid|ask|mid]
                             [--timeframes 1s,1m,5m,15m,1h,1d] [--out bars.ndjson]
+                            [--calendar us-equities|fx-week|crypto-24x7] [--anchor session] [--fill regular|extended]
+                            [--fill-bars-max 1000]
 
 Several files are read as one, in the order given. `.gz` is read as it is. Rows that cannot be a tick are skipped and counted
 by reason on stderr. No float is ever made: JSON numbers are read as their text.
+
+Calendars are here once more, from the dates in the data files and Python's own time zones: what a minute is, is found by
+asking what New York's clocks show in it.
 """
 
 import argparse
@@ -19,9 +24,13 @@ import gzip
 import json
 import re
 import sys
+import tomllib
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 # 100 digits: a day's notional needs at most 39, and the quotient of two such numbers cannot lie so close to a half unit
 # that rounding first at 100 digits and then at 9 places would go another way than rounding once.
@@ -225,6 +234,107 @@ def massive_ticks(path, bars_from):
 FORMATS = {"csv": csv_ticks, "binance": binance_ticks, "massive": massive_ticks}
 
 
+# --- calendars ----------------------------------------------------------------------------------------------------------
+
+CALENDARS = Path(__file__).resolve().parent.parent / "src" / "model" / "calendar"
+HOUR_NS = 3_600 * NS_PER_S
+DAY_NS = 24 * HOUR_NS
+
+
+def instant(zone, day, minutes):
+    """When clocks of a zone show so many minutes after the midnight of a day, in ns."""
+    at = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)
+    return int(at.replace(tzinfo=zone).timestamp()) * NS_PER_S
+
+
+def minutes(clock):
+    hours, rest = clock.split(":")
+    return int(hours) * 60 + int(rest)
+
+
+class Calendar:
+    """Days and sessions, by a list of all days from the first tick to the last."""
+
+    def __init__(self, name):
+        with open(CALENDARS / f"{name}.toml", "rb") as file:
+            data = tomllib.load(file)
+        self.zone = ZoneInfo(data["zone"])
+        self.week = [("mon", "tue", "wed", "thu", "fri", "sat", "sun").index(day) for day in data["week"]]
+        self.begins = minutes(data.get("day_ends", "24:00")) - 1_440
+        self.sessions = [(what, minutes(a), minutes(b)) for what, a, b in data["sessions"]]
+        self.closed = {date.fromisoformat(day) for day, _ in data.get("closed", [])}
+        self.early = {date.fromisoformat(day): (minutes(a), minutes(b)) for day, a, b, _ in data.get("early", [])}
+
+    @lru_cache(None)
+    def day(self, day):
+        """[start, end) of a day, and its stretches [start, end) with what they are."""
+        start, end = instant(self.zone, day, self.begins), instant(self.zone, day, self.begins + 1_440)
+        stretches = []
+        if day.weekday() in self.week and day not in self.closed:
+            for what, a, b in self.sessions:
+                a -= 1_440 if a >= self.begins + 1_440 else 0
+                if day in self.early:
+                    regular, late = self.early[day]
+                    a, b = (min(a, regular), min(b, late)) if what == "post" else (a, min(b, regular))
+                stretches.append((instant(self.zone, day, a), instant(self.zone, day, b), what))
+        whole, at = [], start
+        for a, b, what in stretches:
+            whole += [(at, a, "closed")] if a > at else []
+            whole.append((a, b, what))
+            at = b
+        whole += [(at, end, "closed")] if end > at else []
+        return start, end, whole
+
+    @lru_cache(1_000_000)
+    def day_of(self, second):
+        """The day that an instant is in, by looking at all that it could be."""
+        near = datetime.fromtimestamp(second, self.zone).date()
+        for day in (near + timedelta(days=n) for n in (-1, 0, 1, 2)):
+            start, end, _ = self.day(day)
+            if start <= second * NS_PER_S < end:
+                return day
+
+
+class Always:
+    """No calendar: UTC days, always open."""
+
+    def day_of(self, second):
+        return datetime.fromtimestamp(second, timezone.utc).date()
+
+    def day(self, day):
+        start = instant(timezone.utc, day, 0)
+        return start, start + DAY_NS, [(start, start + DAY_NS, "regular")]
+
+
+def interval(calendar, anchored, length, at):
+    """[start, end) of the bar of a length that an instant is in."""
+    start, end, stretches = calendar.day(calendar.day_of(at // NS_PER_S))
+    if length == DAY_NS:
+        return start, end
+    if anchored and length >= HOUR_NS:
+        for a, b, _ in stretches:
+            if a <= at < b:
+                first = a + (at - a) // length * length
+                return first, min(first + length, b)
+    return at // length * length, at // length * length + length
+
+
+def silent(calendar, anchored, length, sessions, after, before):
+    """Bars of a length that end after `after`, begin before `before`, and are open for some of their time."""
+    at = after
+    while at < before:
+        day_start, day_end, stretches = calendar.day(calendar.day_of(at // NS_PER_S))
+        openings = [(a, b) for a, b, what in stretches if what in sessions and b > at]
+        if not openings:
+            at = day_end
+            continue
+        start, end = interval(calendar, anchored, length, max(at, openings[0][0]))
+        if start >= before:
+            return
+        yield start, end
+        at = end
+
+
 # --- bars ---------------------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +362,16 @@ def plain(value):
     return "0" if text == "-0" else text
 
 
-def bar_line(name, start, length, ticks):
+def flat_line(name, start, end, length, close):
+    price = plain(close)
+    return (
+        f'{{"symbol":"{name}","timeframe":"{timeframe_label(length)}","start":{start // 1000},"end":{end // 1000},'
+        f'"open":{price},"high":{price},"low":{price},"close":{price},'
+        f'"volume":0,"vwap":null,"trades":0,"rev":0,"flags":["synthetic"]}}\n'
+    )
+
+
+def bar_line(name, start, end, length, ticks):
     # (time, venue sequence, place in the input): the least opens, the greatest closes.
     ticks = sorted(ticks, key=lambda tick: tick[:3])
     prices = [tick[3] for tick in ticks]
@@ -261,7 +380,7 @@ def bar_line(name, start, length, ticks):
     vwap = plain((notional / volume).quantize(PRICE_UNIT)) if volume > 0 else "null"
     # Written by hand so that every number keeps its exact text. A symbol needs no escape: `symbol` saw to that.
     return (
-        f'{{"symbol":"{name}","timeframe":"{timeframe_label(length)}","start":{start // 1000},"end":{(start + length) // 1000},'
+        f'{{"symbol":"{name}","timeframe":"{timeframe_label(length)}","start":{start // 1000},"end":{end // 1000},'
         f'"open":{plain(prices[0])},"high":{plain(max(prices))},"low":{plain(min(prices))},"close":{plain(prices[-1])},'
         f'"volume":{plain(volume)},"vwap":{vwap},"trades":{len(ticks)},"rev":0,"flags":[]}}\n'
     )
@@ -274,10 +393,16 @@ def main():
     parser.add_argument("--bars-from", choices=["trades", "bid", "ask", "mid"], default="trades")
     parser.add_argument("--timeframes", default="1s,1m,5m,15m,1h,1d")
     parser.add_argument("--out", help="default: standard output")
+    parser.add_argument("--calendar")
+    parser.add_argument("--anchor", choices=["epoch", "session"], default="epoch")
+    parser.add_argument("--fill", choices=["regular", "extended"])
+    parser.add_argument("--fill-bars-max", type=int, default=1_000)
     args = parser.parse_args()
     # A set, because 60s beside 1m is a repeat.
     timeframes = sorted({timeframe_ns(label) for label in args.timeframes.split(",")})
 
+    calendar = Calendar(args.calendar) if args.calendar else Always()
+    anchored = args.anchor == "session"
     bars = {}
     rejected = Counter()
     place = 0
@@ -289,11 +414,22 @@ def main():
             place += 1
             name, at, sequence, tick_price, tick_size = tick
             for length in timeframes:
-                bar = bars.setdefault((name, length, at // length * length), [])
+                bar = bars.setdefault((name, length, *interval(calendar, anchored, length, at)), [])
                 bar.append((at, sequence, place, tick_price, tick_size))
 
     # The symbols are ASCII, so Python's order of text is the order of bytes.
-    lines = (bar_line(name, start, length, ticks) for (name, length, start), ticks in sorted(bars.items()))
+    lines = {key: bar_line(key[0], *key[2:], key[1], ticks) for key, ticks in bars.items()}
+    if args.fill:
+        sessions = ["regular"] if args.fill == "regular" else ["pre", "regular", "post"]
+        keys = sorted(bars)
+        for key, following in zip(keys, keys[1:]):
+            name, length, _, end = key
+            if following[:2] == (name, length):
+                close = sorted(bars[key], key=lambda tick: tick[:3])[-1][3]
+                gap = silent(calendar, anchored, length, sessions, end, following[2])
+                for _, (a, b) in zip(range(args.fill_bars_max), gap):
+                    lines[name, length, a, b] = flat_line(name, a, b, length, close)
+    lines = (line for _, line in sorted(lines.items()))
     out = open(args.out, "w", encoding="ascii", newline="") if args.out else sys.stdout
     with out:
         out.writelines(lines)
