@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::bar::{Bar, BarFlags, BarState, Reason};
+use super::calendar::MarketStatus;
 use super::price::{Notional, Price, Size, Volume};
 use super::tick::{Tick, Venue};
 use super::time::{Nanos, UnixNanos};
@@ -33,6 +34,8 @@ pub enum EventKind {
     /// What a symbol's day is with the fact of bars that comes next: same topic, same sequence. Only where
     /// [`super::Ask::Days`] asked for it.
     Day = 9,
+    /// Whether the market is open: a state.
+    Status = 10,
 }
 
 /// A symbol's day by its closed finest bars: its calendar's day, or the UTC day. 80 bytes.
@@ -88,7 +91,7 @@ pub struct Quote {
 /// | 36 | revision |
 /// | 40 | kind, bar flags, reason, 1 if recovered |
 /// | 44 | of a bar whose interval is not as long as its timeframe: how long, s; otherwise 0 |
-/// | 48 | [`Bar`], [`Quote`], [`Day`] or [`Tick`] |
+/// | 48 | [`Bar`], [`Quote`], [`Day`], [`MarketStatus`] or [`Tick`] |
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub struct Event {
@@ -154,6 +157,11 @@ impl Event {
     /// A symbol's day, right before the fact of bars with the same topic and sequence.
     pub fn day(topic: Topic, sequence: u64, day: &Day) -> Self {
         Self { body: bytemuck::must_cast(*day), ..Self::new(EventKind::Day, topic, sequence) }
+    }
+
+    /// Whether the market is open.
+    pub fn status(topic: Topic, status: &MarketStatus) -> Self {
+        Self { body: bytemuck::must_cast(*status), ..Self::new(EventKind::Status, topic, 0) }
     }
 
     /// Begins the answer to `request`.
@@ -231,6 +239,7 @@ impl Event {
             6 => EventKind::AnswerEnd,
             8 => EventKind::AnswerDone,
             9 => EventKind::Day,
+            10 => EventKind::Status,
             _ => EventKind::Resync,
         }
     }
@@ -272,6 +281,11 @@ impl Event {
     /// The quote it carries.
     #[inline]
     pub fn as_quote(&self) -> Quote {
+        bytemuck::must_cast(self.body)
+    }
+
+    /// The market status it carries.
+    pub fn as_status(&self) -> MarketStatus {
         bytemuck::must_cast(self.body)
     }
 

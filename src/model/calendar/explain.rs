@@ -18,7 +18,8 @@ impl Calendar {
             at => format!(" until {}", self.clock(at, true)),
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}: {} now ({}){change}", self.name, status.standing.name(), self.zone.name());
+        let _ =
+            writeln!(out, "{}: {} now ({}){change}", self.name, status.standing().name(), self.zone.name());
         let today = self.day(now);
         let open = today.segments().iter().filter(|s| !matches!(s.phase, Phase::Closed | Phase::Holiday));
         let parts: Vec<_> = open

@@ -67,6 +67,8 @@ pub struct CalendarRules {
 impl CalendarRules {
     /// The most calendars at once.
     pub const MAX: usize = 64;
+    /// What stands for the market as a whole where a symbol is asked for.
+    pub const MARKET: &str = "$market";
 
     /// Every symbol follows one calendar.
     pub fn all(calendar: Calendar, anchor: Anchor) -> Self {
@@ -109,8 +111,14 @@ impl CalendarRules {
         std::iter::once(Ok(Grid::plain(timeframes))).chain(with).collect()
     }
 
-    /// The calendar of a symbol, by its name and, once it is known, its source.
+    /// The calendar of a symbol, by its name and, once it is known, its source. A calendar's own name means that calendar, and
+    /// [`Self::MARKET`] the first there is.
     pub fn choose(&self, name: &[u8], source: Option<u8>) -> Choice {
+        let named =
+            |calendar: &Arc<Calendar>| calendar.name().as_bytes() == name || name == Self::MARKET.as_bytes();
+        if let Some(at) = self.calendars.iter().position(named) {
+            return Choice::Calendar(at as u8 + 1);
+        }
         for (pick, number) in &self.rules {
             if matches!(pick, Pick::Source(_)) && source.is_none() {
                 return Choice::BySource;

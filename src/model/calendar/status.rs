@@ -1,5 +1,7 @@
 //! What a market does now, and when that changes.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::{Calendar, Phase};
 use crate::model::UnixNanos;
 
@@ -8,7 +10,7 @@ const DAYS_AHEAD_MAX: i64 = 16;
 
 /// What a market, or one symbol of it, does.
 #[repr(u8)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Standing {
     /// Nothing is dealt.
     Closed = 0,
@@ -22,6 +24,8 @@ pub enum Standing {
     Holiday = 4,
     /// Dealing in this symbol has been stopped.
     Halted = 5,
+    /// There is no calendar that would say.
+    Unknown = 6,
 }
 
 impl Standing {
@@ -34,6 +38,7 @@ impl Standing {
             Self::Post => "post",
             Self::Holiday => "holiday",
             Self::Halted => "halted",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -45,6 +50,7 @@ impl Standing {
             3 => Self::Post,
             4 => Self::Holiday,
             5 => Self::Halted,
+            6 => Self::Unknown,
             _ => Self::Closed,
         }
     }
@@ -57,11 +63,11 @@ impl From<Phase> for Standing {
 }
 
 /// What a market does at an instant, and the times that matter next; [`UnixNanos::MAX`] where there is none soon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// 80 bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 pub struct MarketStatus {
-    /// What it does.
-    pub standing: Standing,
-    /// When it began to.
+    /// When it began to do what it does; [`UnixNanos::MAX`] where that is not known.
     pub since: UnixNanos,
     /// When it will do something else.
     pub next_change: UnixNanos,
@@ -69,19 +75,44 @@ pub struct MarketStatus {
     pub next_open: UnixNanos,
     /// When the regular session ends, this one or the next.
     pub next_close: UnixNanos,
+    standing: u64,
+    reserved: [u64; 5],
+}
+
+const _: () = assert!(size_of::<MarketStatus>() == 80);
+
+impl MarketStatus {
+    /// A standing of which nothing more is known.
+    pub fn new(standing: Standing, since: UnixNanos) -> Self {
+        let none = UnixNanos::MAX;
+        Self {
+            since,
+            next_change: none,
+            next_open: none,
+            next_close: none,
+            standing: standing as u64,
+            reserved: [0; 5],
+        }
+    }
+
+    /// The same market where dealing in a symbol was stopped. When that goes on nobody knows; the sessions' times still hold.
+    #[must_use]
+    pub fn halted(&self, since: UnixNanos) -> Self {
+        let Self { next_open, next_close, .. } = *self;
+        Self { next_open, next_close, ..Self::new(Standing::Halted, since) }
+    }
+
+    /// What the market does.
+    pub fn standing(&self) -> Standing {
+        Standing::from_byte(self.standing as u8)
+    }
 }
 
 impl Calendar {
     /// What the market does at an instant.
     pub fn status(&self, at: UnixNanos) -> MarketStatus {
         let now = self.segment(at);
-        let mut status = MarketStatus {
-            standing: now.phase.into(),
-            since: now.start,
-            next_change: UnixNanos::MAX,
-            next_open: UnixNanos::MAX,
-            next_close: UnixNanos::MAX,
-        };
+        let mut status = MarketStatus::new(now.phase.into(), now.start);
         let date = self.date_of(at);
         let mut regular = now.phase == Phase::Regular;
         for date in date..date + DAYS_AHEAD_MAX {

@@ -93,22 +93,22 @@ fn an_fx_day_ends_at_17_and_the_week_on_friday() {
 fn the_status_says_what_comes_next_across_a_holiday() {
     let at = |text| us().status(new_york(text));
     let wednesday = at("2026-11-25 21:00");
-    assert_eq!(wednesday.standing, Standing::Closed);
+    assert_eq!(wednesday.standing(), Standing::Closed);
     assert_eq!(wednesday.next_change, new_york("2026-11-26 00:00"));
     assert_eq!(wednesday.next_open, new_york("2026-11-27 09:30"));
     assert_eq!(wednesday.next_close, new_york("2026-11-27 13:00"));
     let thanksgiving = at("2026-11-26 12:00");
-    assert_eq!(thanksgiving.standing, Standing::Holiday);
+    assert_eq!(thanksgiving.standing(), Standing::Holiday);
     assert_eq!(thanksgiving.next_change, new_york("2026-11-27 00:00"));
     let open = at("2026-11-27 10:00");
-    assert_eq!((open.standing, open.since), (Standing::Regular, new_york("2026-11-27 09:30")));
+    assert_eq!((open.standing(), open.since), (Standing::Regular, new_york("2026-11-27 09:30")));
     assert_eq!(
         (open.next_change, open.next_close),
         (new_york("2026-11-27 13:00"), new_york("2026-11-27 13:00"))
     );
     assert_eq!(open.next_open, new_york("2026-11-30 09:30"));
     let always = built_in("crypto-24x7").unwrap().status(new_york("2026-11-27 10:00"));
-    assert_eq!((always.standing, always.next_change), (Standing::Regular, UnixNanos::MAX));
+    assert_eq!((always.standing(), always.next_change), (Standing::Regular, UnixNanos::MAX));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod fill;
 mod gap;
 mod halt;
 mod history;
+mod market;
 mod options;
 mod query;
 mod revise;
@@ -18,7 +19,7 @@ mod verdict;
 
 use std::collections::VecDeque;
 
-use crate::model::calendar::{Calendar, Choice, Grid, Interval};
+use crate::model::calendar::{Calendar, Choice, Grid, Interval, MarketStatus};
 use crate::model::{
     BarFlags, Event, IdForm, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos, Volume,
 };
@@ -36,6 +37,7 @@ use super::trades::{SymbolTrades, TradeLog};
 use day::Today;
 use fill::Filling;
 use halt::Halts;
+use market::Markets;
 use state::{Level, SymbolState, TRADE_LINES};
 
 /// Bars per chunk of the history: 1,152 bytes.
@@ -89,6 +91,11 @@ pub struct Candles {
     /// How they lie in time: without a calendar, then under each.
     grids: Vec<Grid>,
     names: Option<SymbolTable>,
+    /// What the market of each grid does, and when the first of them does something else.
+    markets: Vec<MarketStatus>,
+    markets_due: UnixNanos,
+    /// Markets that have symbols which were of none before.
+    regridded: Markets,
     /// Where the tick at hand came from.
     source: u8,
     symbols: Vec<SymbolState>,
@@ -117,6 +124,9 @@ impl Candles {
             levels: timeframes.len(),
             grids,
             names: None,
+            markets: Vec::new(),
+            markets_due: UnixNanos::MIN,
+            regridded: Markets::default(),
             source: 0,
             symbols: Vec::new(),
             local: Vec::new(),
@@ -397,6 +407,7 @@ impl Candles {
         let (grid, _) = self.choose_grid(state.id, Some(self.source));
         let state = &mut self.symbols[symbol as usize];
         (state.grid, state.grid_by_source) = (grid, false);
+        self.note_grid_change(grid);
     }
 
     #[inline(never)]
