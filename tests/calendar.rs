@@ -226,7 +226,7 @@ fn whatever_is_late_or_taken_back_the_filled_series_is_that_of_a_slow_model() {
         let mut now = begin;
         let mut counted: BTreeMap<u64, (UnixNanos, i64)> = BTreeMap::new();
         for _ in 0..120 {
-            now = now + Nanos(below(240) as i64 * S);
+            now += Nanos(below(240) as i64 * S);
             world.until(now);
             let at = now.minus(Nanos(below(14) as i64 * S));
             let price = 5 + below(5) as i64;
