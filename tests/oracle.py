@@ -19,12 +19,12 @@ asking what New York's clocks show in it.
 """
 
 import argparse
+import ast
 import csv
 import gzip
 import json
 import re
 import sys
-import tomllib
 from collections import Counter
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
@@ -256,8 +256,9 @@ class Calendar:
     """Days and sessions, by a list of all days from the first tick to the last."""
 
     def __init__(self, name):
-        with open(CALENDARS / f"{name}.toml", "rb") as file:
-            data = tomllib.load(file)
+        # Assignments of texts and lists: what is TOML here is Python, too.
+        lines = ast.parse((CALENDARS / f"{name}.toml").read_text(encoding="utf-8")).body
+        data = {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
         self.zone = ZoneInfo(data["zone"])
         self.week = [("mon", "tue", "wed", "thu", "fri", "sat", "sun").index(day) for day in data["week"]]
         self.begins = minutes(data.get("day_ends", "24:00")) - 1_440
