@@ -112,12 +112,18 @@ impl Shard {
     fn local(&mut self, id: SymbolId) -> u32 {
         let symbol = self.candles.local(id);
         if symbol as usize >= self.watched.len() {
-            self.links.iter_mut().for_each(Link::add_symbol);
-            self.watched.push(false);
-            self.refresh_watched(symbol);
-            self.touch_status(symbol);
+            self.welcome(symbol);
         }
         symbol
+    }
+
+    /// A symbol never heard of: whoever wants all of them wants it too.
+    #[cold]
+    fn welcome(&mut self, symbol: u32) {
+        self.links.iter_mut().for_each(Link::add_symbol);
+        self.watched.push(false);
+        self.refresh_watched(symbol);
+        self.touch_status(symbol);
     }
 
     fn take_ticks(&mut self, now: UnixNanos) -> usize {
