@@ -1,6 +1,12 @@
 //! What a feed's stream missed, fetched over the vendor's REST side. Cold: a thread of its own, which may block and be late.
 
+pub mod answer;
+pub mod binance;
+pub mod massive;
+pub mod meter;
 pub mod options;
+pub mod poll;
+pub mod queue;
 pub mod vendor;
 
 use std::io;
