@@ -16,6 +16,8 @@ pub struct Asked<'a> {
     pub from: UnixNanos,
     /// Where the last ends: a multiple of the length.
     pub to: UnixNanos,
+    /// The vendor's time: a bar that ends later is not over. [`UnixNanos::MAX`] where it does not say.
+    pub over: UnixNanos,
 }
 
 impl Asked<'_> {
@@ -180,6 +182,9 @@ impl Answer {
             return Err(Flaw::Repeated);
         }
         self.newest = Some(start);
+        if start + asked.length() > asked.over {
+            return Err(Flaw::Unfinished);
+        }
         let mut prices = [Price(0); 4];
         for (price, &cell) in prices.iter_mut().zip(&cells.prices) {
             *price = self.price(cell, cells.quoted)?;

@@ -68,8 +68,8 @@ pub const VENDORS: &[VendorRow] = &[
         base_url: "https://api.massive.com",
         // Paid plans have no limit but ask to stay under 100 requests a second; half of that. The free plan has 5 a minute.
         weight_per_minute_max: 3_000,
-        // Trades reach the tape up to 10 s late, most within one; the vendor sends its own minute bars about 2 s after their end.
-        settle: Nanos::from_secs(5),
+        // A sale may be reported up to 10 s after it was made (FINRA rule 6380A), and belongs to the bar of its time.
+        settle: Nanos::from_secs(12),
         vendor: &Massive,
     },
     VendorRow {
