@@ -572,7 +572,7 @@ fn tls_is_spoken_with_whom_the_authority_vouches_for_and_no_one_else() {
 #[test]
 fn the_thread_answers_wishes_through_a_ring_that_is_always_full_and_ends_with_them() {
     let now = Clock::real().now();
-    let first = now.floor(MINUTE) - Nanos(MINUTE.0 * 5);
+    let first = now.floor(MINUTE).minus(Nanos(MINUTE.0 * 5));
     let row = |n: i64| {
         kline(n).replace(&minute(n).millis().to_string(), &(first + Nanos(MINUTE.0 * n)).millis().to_string())
     };
