@@ -38,7 +38,7 @@ pub fn field<'a>(record: &'a OwnedValue, name: &str) -> Option<&'a OwnedValue> {
 }
 
 /// A JSON number; `None` where it is none.
-fn number(value: &OwnedValue) -> Option<Number<'_>> {
+pub fn number(value: &OwnedValue) -> Option<Number<'_>> {
     match value {
         OwnedValue::Static(StaticNode::F64(float)) => Some(Number::Float(*float)),
         _ => whole(value).map(Number::Int),

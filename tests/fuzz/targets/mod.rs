@@ -10,6 +10,7 @@ mod massive;
 mod number;
 mod reference;
 mod requests;
+mod rest;
 
 /// One target.
 pub struct Target {
@@ -29,4 +30,6 @@ pub const ALL: &[Target] = &[
     Target { name: "csv", run: csv::run, seeds: csv::seeds },
     Target { name: "massive", run: massive::run, seeds: massive::seeds },
     Target { name: "binance", run: binance::run, seeds: binance::seeds },
+    Target { name: "rest_massive", run: rest::massive, seeds: rest::massive_seeds },
+    Target { name: "rest_binance", run: rest::binance, seeds: rest::binance_seeds },
 ];

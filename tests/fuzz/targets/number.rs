@@ -80,6 +80,12 @@ pub fn size(number: &Number<'_>) -> Option<u64> {
     if read.negative { None } else { read.units.to_u64() }
 }
 
+/// A sum in units of `10^-scale`, from 0 to `most`; `None` where it is none.
+pub fn sum(number: &Number<'_>, scale: i64, most: i128) -> Option<i128> {
+    let read = read(number, scale)?;
+    if read.negative { None } else { read.units.to_i128().filter(|units| *units <= most) }
+}
+
 /// Whether price times size is within what sums can hold.
 pub fn fits(price: i64, size: u64) -> bool {
     BigInt::from(price) * BigInt::from(size) <= BigInt::from(tickwire::model::NOTIONAL_MAX)
