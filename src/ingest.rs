@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::feed::file::{FileFeed, Progress};
 use crate::feed::pipe::Pipe;
-use crate::feed::tcp::{After, LineConnection, keep_alive};
+use crate::feed::tcp::{After, LineConnection};
 use crate::feed::websocket::MessageConnection;
 use crate::feed::{Context, Origin, SourceError, SourceOptions, Tallies};
 use crate::model::{Nanos, SymbolCache, SymbolTable, Tick, UnixNanos};
@@ -267,7 +267,7 @@ impl Ingest {
                 tallies.faults += 1;
                 continue;
             }
-            keep_alive(&stream);
+            stream.watch_peer(None);
             *open += 1;
             tallies.connections += 1;
             let protocol = match options.origin {

@@ -1,5 +1,7 @@
 //! The server side of a WebSocket without its socket: the HTTP request in, a response out.
 
+pub mod client;
+
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
