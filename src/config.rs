@@ -395,6 +395,7 @@ fn describe(origin: &Origin) -> String {
         Origin::Stdin => "standard input".to_owned(),
         Origin::Tcp(addr) => format!("lines over tcp://{addr}"),
         Origin::WebSocket(addr) => format!("publishers at ws://{addr}{}", feed::INGEST_PATH),
+        Origin::Connect(pool) => format!("{} connections to {}", pool.members.len(), pool.endpoint.host),
     }
 }
 

@@ -421,6 +421,7 @@ fn open(
                 registrar.listen(*addr, token).map_err(|error| SourceError::Listen { addr: *addr, error })?;
             Ok(Feed::Door { listener, ready: true, rest_until: None, open: 0 })
         }
+        Origin::Connect(_) => Err(SourceError::NotDriven(source.name.clone())),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::model::Nanos;
 
 use super::dialect::DialectRow;
+use super::pool::PoolOptions;
 
 /// Where a source's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Origin {
     Tcp(SocketAddr),
     /// A WebSocket listener: publishers connect to the path [`INGEST_PATH`] and send lines in messages.
     WebSocket(SocketAddr),
+    /// Connections to a vendor.
+    Connect(Box<PoolOptions>),
 }
 
 /// The path of the WebSocket publisher listener.
@@ -108,6 +111,9 @@ pub enum SourceError {
     /// A file source without a file.
     #[error("source {0:?} names no file")]
     NoFile(String),
+    /// A source that this ingest stage cannot begin.
+    #[error("source {0:?}: connections to a vendor are not driven by this build")]
+    NotDriven(String),
     /// A speed of zero.
     #[error("the speed of a replay must be above zero")]
     Speed,
