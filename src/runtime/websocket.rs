@@ -85,6 +85,14 @@ pub fn read_upgrade(bytes: &[u8], bytes_max: usize) -> Result<Option<Upgrade>, R
     Ok(Some(Upgrade { path: request.uri().path().to_owned(), response: bytes, consumed, request }))
 }
 
+/// Whether a head, of which the bytes from `from` on are new, is worth parsing: at the first look, which finds out what is not HTTP
+/// at all, and at an empty line. So one that comes in many pieces is not parsed as many times.
+pub fn may_be_whole(head: &[u8], from: usize) -> bool {
+    let tail = &head[from.saturating_sub(3)..];
+    // A line may end without `\r`: RFC 9112, section 2.2.
+    from == 0 || tail.windows(2).any(|end| end == b"\n\n") || tail.windows(3).any(|end| end == b"\n\r\n")
+}
+
 fn refuse(error: &Error) -> Refusal {
     let (status, message) = match error {
         Error::Protocol(ProtocolError::WrongHttpMethod) => (405, "only GET opens a WebSocket"),
