@@ -93,14 +93,6 @@ impl Client {
         &mut self.pool
     }
 
-    /// Every name that it may ask for.
-    pub fn names(&self) -> impl Iterator<Item = Name> {
-        let endpoints = (0..self.pool.slots()).map(|slot| self.pool.endpoint(slot));
-        endpoints
-            .filter(|endpoint| literal(&endpoint.host).is_none())
-            .map(|endpoint| Name { host: endpoint.host.clone(), port: endpoint.port })
-    }
-
     /// A slot's socket became ready.
     pub fn on_edge(&mut self, slot: usize) {
         if let Some(member) = self.members.get_mut(slot) {
