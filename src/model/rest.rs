@@ -1,29 +1,38 @@
-//! What is to be asked of a vendor's REST interface: decided where cover is known, done on a thread that may block.
+//! What is wanted from a vendor's REST side while a stream is broken, and once it is whole again.
 
 use super::symbol::SymbolId;
 use super::time::UnixNanos;
 
-/// One thing to ask for.
+/// A wish of a feed's connections to whoever speaks REST for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestWish {
-    /// The vendor's bars that cover `[from, to)`, which was missed.
+    /// Bars that cover `[from, to)`, in which ticks were missed.
     Fill {
-        /// Whose vendor is asked: a source of the ingest stage.
+        /// Which source of this process.
         source: u8,
         /// Whose bars.
         symbol: SymbolId,
-        /// Beginning of what was missed.
+        /// When the ticks began to be missing.
         from: UnixNanos,
-        /// End of what was missed.
+        /// When they came again.
         to: UnixNanos,
     },
-    /// Nothing streams the symbol now, or something does again: keep the newest bars coming, or stop.
+    /// Whether the newest bars are to be asked for again and again: on while every connection is down.
     Poll {
-        /// Whose vendor is asked: a source of the ingest stage.
+        /// Which source of this process.
         source: u8,
         /// Whose bars.
         symbol: SymbolId,
-        /// Begin or stop.
+        /// From now on, or no longer.
         on: bool,
     },
+}
+
+impl RestWish {
+    /// Which source of this process it is for.
+    pub const fn source(&self) -> u8 {
+        match *self {
+            Self::Fill { source, .. } | Self::Poll { source, .. } => source,
+        }
+    }
 }

@@ -5,7 +5,8 @@ use bytemuck::Zeroable;
 use crate::model::{BarState, Event, Quote, Reason, TickKind, Topic};
 
 use super::super::record::Record;
-use super::{Candles, KeepTrades, NO_START, fact};
+use super::history::fact;
+use super::{Candles, KeepTrades, NO_START};
 
 impl Candles {
     /// The forming bar of a timeframe: of the interval that the last tick was in.

@@ -3,7 +3,8 @@
 use crate::model::{BarFlags, Reason, Tick, TickKind, Topic, UnixNanos};
 
 use super::super::record::{Record, Sample};
-use super::{BarsFrom, Candles, NO_START, Refusal, SUPERSEDED_MAX, Sink, Verdict, When, fact};
+use super::history::fact;
+use super::{BarsFrom, Candles, NO_START, Refusal, SUPERSEDED_MAX, Sink, Verdict, When};
 
 impl Candles {
     /// A tick of a closed finest bar: it revises every closed bar that it belongs to, finest first.
