@@ -21,7 +21,7 @@ use crate::config::{Config, Layout, Placement};
 use crate::feed::{Progress, SourceError};
 use crate::gateway::dealer::{Dealer, SOCKETS_DEPTH, way};
 use crate::gateway::{Gateway, GatewayOptions};
-use crate::ingest::{Ingest, IngestOptions, Pace, Troubles};
+use crate::ingest::{Ingest, IngestOptions, Outside, Pace, Troubles};
 use crate::model::{Event, Interest, Nanos, SymbolTable, Tick};
 use crate::runtime::core::{Core, CoreOptions, Stop};
 use crate::runtime::transport::Network;
@@ -338,6 +338,7 @@ fn wire(
         pace,
         bell: ingest_bell,
         clock: clock(),
+        outside: Outside::default(),
     };
     let at = core_of(0);
     let ingest = Ingest::new(ingest_options, cores[at].registrar()?, symbols.clone(), tick_senders)?;
