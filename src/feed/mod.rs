@@ -1,11 +1,13 @@
 //! Where ticks come from: dialects, which turn bytes into ticks and do no I/O, and the sources that bring the bytes.
 
 pub mod binance;
+pub mod client;
 pub mod coverage;
 pub mod csv;
 pub mod dialect;
 pub mod field;
 pub mod file;
+mod frames;
 pub mod json;
 pub mod lines;
 pub mod massive;
@@ -18,6 +20,7 @@ pub mod tcp;
 pub mod universe;
 pub mod websocket;
 
+pub use client::{Client, ClientLimits, Means};
 pub use coverage::Coverage;
 pub use dialect::{DIALECTS, Dialect, DialectRow, find, parse_all};
 pub use field::Context;

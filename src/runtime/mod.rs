@@ -5,8 +5,10 @@ pub mod core;
 pub mod memory;
 pub mod metrics;
 pub mod park;
+pub mod resolver;
 pub mod ring;
 pub mod stage;
+pub mod tls;
 pub mod transport;
 pub mod websocket;
 
