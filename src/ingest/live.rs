@@ -249,7 +249,7 @@ impl Live {
                 let (client, mut cx, mut means) = self.lend(at, ground);
                 client.on_time(&mut cx, &mut means);
             }
-            self.coverage.on_time(ground.now, &mut self.pending);
+            self.coverage.on_time(ground.now);
         }
         for at in 0..self.lines.len() {
             let (client, mut cx, mut means) = self.lend(at, ground);
