@@ -318,7 +318,7 @@ impl Pool {
                 entry.held.add(slot);
                 let member = &self.members[slot];
                 let at = cx.now + member.offset() + self.options.limits.gap_margin;
-                coverage.hold(cx.source, entry.id, self.class, at, out);
+                coverage.hold((cx.source, slot), entry.id, self.class, at, out);
             }
             // It was left before it was answered; the request to leave is under way.
             None => {}
@@ -343,7 +343,7 @@ impl Pool {
         let Some(place) = self.roster.place(symbol) else { return };
         let entry = self.roster.entry(place);
         if entry.held.take(slot) {
-            coverage.drop(cx.source, entry.id, self.class, cx.now, cx.now, out);
+            coverage.drop((cx.source, slot), entry.id, self.class, cx.now, cx.now, out);
             self.members[slot].count_error();
             self.members[slot].to_ask.push_back((place, 0));
             self.dirty = true;

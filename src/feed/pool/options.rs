@@ -113,7 +113,8 @@ impl PoolLimits {
             connect_max: Nanos::from_secs(5),
             // Half of the 10 s that a vendor gives us.
             auth_max: Nanos::from_secs(5),
-            subscribe_max: Nanos::from_secs(5),
+            // Answers take a round trip; to ask twice does no harm.
+            subscribe_max: Nanos::from_secs(3),
             // Two lost pongs within the silence that is allowed.
             ping_after: Nanos::from_secs(2),
             // A hole in TCP is mended in three or four retransmissions, about 3 s.

