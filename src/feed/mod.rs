@@ -1,5 +1,7 @@
 //! Where ticks come from: dialects, which turn bytes into ticks and do no I/O, and the sources that bring the bytes.
 
+pub mod alpaca;
+pub mod bar;
 pub mod binance;
 pub mod csv;
 pub mod dialect;
@@ -10,6 +12,7 @@ pub mod lines;
 pub mod massive;
 pub mod pipe;
 pub mod reject;
+pub mod rfc3339;
 pub mod source;
 pub mod tcp;
 pub mod websocket;
