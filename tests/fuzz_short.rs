@@ -148,3 +148,8 @@ fn massive_messages_hold() {
 fn binance_messages_hold() {
     hold("binance", mutants() * 4);
 }
+
+#[test]
+fn alpaca_messages_hold() {
+    hold("alpaca", mutants() * 4);
+}

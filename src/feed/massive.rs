@@ -16,6 +16,7 @@ use super::bar::{self, BarFields};
 use super::dialect::Dialect;
 use super::field::{Context, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
+use super::massive_scan;
 use super::reject::Reason;
 
 /// LULD indicator: the stock is halted or paused.
@@ -33,6 +34,9 @@ pub struct Massive {
 
 impl Dialect for Massive {
     fn parse(&mut self, line: &mut [u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) {
+        if massive_scan::scan(line, cx, out) {
+            return;
+        }
         self.json.read(line, cx, &mut |value, cx| {
             if let Err((reason, what)) = event(value, cx, out) {
                 cx.tallies.reject(reason, what.show().as_bytes(), cx.now);

@@ -133,6 +133,13 @@ impl Tallies {
         self.accepted[tick.kind() as usize % KINDS] += 1;
     }
 
+    /// As many more records as there are ticks, each with the verdict that it became one of them.
+    #[inline]
+    pub fn record_all(&mut self, ticks: &[Tick]) {
+        self.records += ticks.len() as u64;
+        ticks.iter().for_each(|tick| self.accept(tick));
+    }
+
     /// Verdict: it is not taken, `sample` being what was wrong with it.
     #[cold]
     pub fn reject(&mut self, reason: Reason, sample: &[u8], now: UnixNanos) {

@@ -1,5 +1,6 @@
 //! What the fuzzers run: bytes in, a panic where a promise is broken. Shared by the libFuzzer entry and `tests/fuzz_short.rs`.
 
+mod alpaca;
 mod binance;
 mod csv;
 mod engine;
@@ -29,4 +30,5 @@ pub const ALL: &[Target] = &[
     Target { name: "csv", run: csv::run, seeds: csv::seeds },
     Target { name: "massive", run: massive::run, seeds: massive::seeds },
     Target { name: "binance", run: binance::run, seeds: binance::seeds },
+    Target { name: "alpaca", run: alpaca::run, seeds: alpaca::seeds },
 ];
