@@ -200,7 +200,7 @@ impl TradeLog {
 
     /// What an entry brings to a bar: a correction stands in the place of the trade that it corrects.
     ///
-    /// A correction that tells no conditions has those of the trade.
+    /// A correction that tells no conditions has those of the trade as it was first told.
     fn sample(&self, entry: &Tick, leaves: impl Fn(&Tick) -> Fields) -> Sample {
         let mut origin = *entry;
         for _ in 0..CORRECTIONS_MAX {
