@@ -92,9 +92,6 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, venue: Shared) 
     let Ok(stream) = stream.into_std() else { return };
     let (Ok(twin), Ok(stream)) = (stream.try_clone(), TcpStream::from_std(stream)) else { return };
     let cutter = Cutter(twin);
-    if !hold(&venue).takes(now_ms()) {
-        return cutter.cut();
-    }
     let _ = stream.set_nodelay(true);
     match tls {
         None => serve(stream, "http", cutter, venue).await,
@@ -121,6 +118,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin>(
         };
         return answer(&mut stream, &ask, &venue).await;
     };
+    // REST is answered all the same: real venues have a host of its own for it.
+    if !hold(&venue).takes(now_ms()) {
+        drop(stream);
+        return cutter.cut();
+    }
     let kindred = hold(&venue).manners.kindred;
     let Some((dialect, streams)) = room(kindred, &request.target) else {
         let _ = stream

@@ -15,9 +15,10 @@ const DAY_MS: i64 = 86_400_000;
 
 /// A market data venue that behaves as badly as real ones.
 ///
-/// Its first line on standard output says where it listens, its last one what it did, both as JSON.
+/// Its first line on standard output says where it listens, its last one what it did, both as JSON. Of an option that is given twice
+/// and may not be repeated the later one counts.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_override_self = true)]
 pub struct Arguments {
     /// Whose words it speaks.
     #[arg(long, value_enum, default_value = "massive")]

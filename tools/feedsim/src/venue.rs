@@ -622,8 +622,10 @@ impl Venue {
         *self.counts.faults.entry(kind.name()).or_default() += 1;
         let keys: Vec<_> =
             struck.iter().filter_map(|number| Some(self.lines.get(number)?.key.clone())).collect();
-        let topics: Vec<_> =
-            struck.iter().filter_map(|number| Some(self.lines.get(number)?.topics.len())).collect();
+        let listened =
+            |topic: &u32| struck.iter().any(|n| self.lines.get(n).is_some_and(|l| l.topics.contains(topic)));
+        let names = self.topics.iter().filter(|(_, topic)| listened(topic)).map(|(name, _)| name);
+        let topics: BTreeSet<_> = names.cloned().collect();
         self.record(&json!({
             "at_ms": now_ms, "fault": kind.name(), "for_ms": plan.for_ms, "connections": struck, "keys": keys, "topics": topics,
         }));
