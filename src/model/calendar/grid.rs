@@ -168,6 +168,22 @@ impl Grid {
         }
     }
 
+    /// Has days made from a level of their own, beyond all timeframes and as long as the finest, instead of from the one below
+    /// them. Returns that level; `None` where there are no days, or nothing else.
+    pub fn split_daily(&mut self) -> Option<usize> {
+        let day = self.levels.len() - 1;
+        if day == 0 || self.levels[day].len != DAY {
+            return None;
+        }
+        let base = self.levels.len();
+        let below = self.levels[day].child;
+        self.levels[below].parents.retain(|&parent| parent != day);
+        self.levels[day].child = base;
+        let Level { lie, len, .. } = self.levels[0];
+        self.levels.push(Level { lie, len, child: base, parents: vec![day] });
+        Some(base)
+    }
+
     /// Its calendar.
     pub fn calendar(&self) -> Option<&Arc<Calendar>> {
         self.calendar.as_ref()

@@ -8,7 +8,7 @@
 use crate::model::calendar::{Grid, Interval, Open};
 use crate::model::{BarFlags, Reason, UnixNanos};
 
-use super::super::record::{Rank, Record};
+use super::super::record::{Fields, Rank, Record};
 use super::{BarClock, Candles, Sink};
 
 /// How intervals without trades are filled.
@@ -62,8 +62,7 @@ impl Filling {
     }
 
     /// A bar was published. Returns whether that used up the last of a run.
-    #[inline]
-    pub(super) fn note(&mut self, level: usize, record: &Record, grid: &Grid, fill: Option<Fill>) -> bool {
+    fn note(&mut self, level: usize, record: &Record, grid: &Grid, fill: Option<Fill>) -> bool {
         let (Some(at), Some(fill)) = (self.levels.get_mut(level), fill) else { return false };
         let end = grid.end(level, record.bar.start);
         if end <= at.filled_to {
@@ -101,14 +100,18 @@ impl Record {
         record
     }
 
-    /// Makes it a bar without trades at the last one's close.
+    /// Shows it at the last one's close: it has no trade, or none that makes a bar. What its trades did move stays.
     fn flatten(&mut self, last: &Self) {
         let (start, close) = (self.bar.start, last.bar.close);
-        self.bar = Self::empty(start).bar;
-        (self.bar.open, self.bar.high, self.bar.low, self.bar.close) = (close, close, close, close);
         self.flags = self.flags.with(BarFlags::SYNTHETIC);
-        self.opened = Rank { ts_event: start, sequence: 0 };
-        self.closed = self.opened;
+        if self.lacks.has(Fields::OPEN) {
+            (self.bar.open, self.bar.close) = (close, close);
+            self.opened = Rank { ts_event: start, sequence: 0 };
+            self.closed = self.opened;
+        }
+        if self.lacks.has(Fields::HIGH_LOW) {
+            (self.bar.high, self.bar.low) = (close, close);
+        }
     }
 }
 
@@ -124,7 +127,7 @@ impl Candles {
             BarClock::Live => limit,
             BarClock::Event => limit.min(self.symbols[symbol as usize].newest),
         };
-        for level in 0..self.levels {
+        for level in 0..self.options.timeframes.len() {
             self.fill(symbol, level, limit, sink);
         }
     }
@@ -135,24 +138,61 @@ impl Candles {
             let state = &mut self.symbols[symbol as usize];
             let Some(at) = state.filling.levels.get(level) else { return };
             let interval = at.next;
-            let last = self.arena.back(&state.levels[level].bars).map(|place| *self.arena.get(place));
+            let bars = self.arena.backward(&state.levels[level].bars);
+            let last = bars.map(|(_, record)| *record).find(|record| record.sequence > 0);
             let (Some(last), true) = (last, interval.end <= to) else { return };
             if interval == Interval::NEVER {
                 return;
             }
             let closed_to = &mut state.levels[level].closed_to;
             *closed_to = interval.end.max(*closed_to);
-            let record = Record::flat(interval.start, &last, state.halts.flags(interval));
-            self.tallies.filled += 1;
-            self.append(symbol, level, record, sink);
+            self.put_flat(symbol, level, interval, &last, Reason::Late, sink);
+        }
+    }
+
+    /// Publishes a flat bar for an interval of which no bar was published.
+    fn put_flat(
+        &mut self,
+        symbol: u32,
+        level: usize,
+        interval: Interval,
+        last: &Record,
+        reason: Reason,
+        sink: &mut impl Sink,
+    ) {
+        self.tallies.filled += 1;
+        let flags = self.symbols[symbol as usize].halts.flags(interval);
+        match self.find_unsealed(symbol, level, interval.start) {
+            // Its trades make no bar.
+            Some(place) => self.revise_at(symbol, level, place, reason, sink, |record| {
+                record.flags = record.flags.with(flags);
+                record.flatten(last);
+            }),
+            None => self.append(symbol, level, Record::flat(interval.start, last, flags), sink),
+        }
+    }
+
+    /// Notes that a bar was published, for what is to be filled next.
+    #[inline]
+    pub(super) fn note_filled(&mut self, symbol: u32, level: usize, record: &Record) {
+        if self.options.fill.is_some() {
+            let state = &mut self.symbols[symbol as usize];
+            let grid = &self.grids[usize::from(state.grid)];
+            let stopped = state.filling.note(level, record, grid, self.options.fill);
+            self.tallies.fills_stopped += u64::from(stopped);
         }
     }
 
     /// What a closed bar becomes when its last trade was taken back: as if it had been filled.
     pub(super) fn flatten_emptied(&self, symbol: u32, level: usize, place: u32, record: &mut Record) {
-        let Some(fill) = self.options.fill.filter(|_| record.bar.trades == 0) else { return };
+        let Some(fill) = self.options.fill.filter(|_| record.sequence > 0) else { return };
+        if record.flags.has(BarFlags::SYNTHETIC) {
+            return;
+        }
         let bars = &self.symbols[symbol as usize].levels[level].bars;
-        let Some(last) = self.arena.before(bars, place) else { return };
+        let mut before =
+            std::iter::successors(self.arena.before(bars, place), |&at| self.arena.before(bars, at));
+        let Some(last) = before.find(|&at| self.arena.get(at).sequence > 0) else { return };
         let (grid, start) = (self.grid(symbol), record.bar.start);
         let open = grid.next_open(start, fill.open);
         if open.is_some_and(|open| open.start < grid.end(level, start)) {
@@ -188,30 +228,25 @@ impl Candles {
                 return;
             }
             match self.closed_from(symbol, level, end) {
-                Some((place, next)) if next.bar.start == interval.start && next.bar.trades == 0 => {
+                Some((place, next)) if next.bar.start == interval.start && !next.is_whole() => {
                     if next.bar.close == last.bar.close && next.flags.has(BarFlags::SYNTHETIC) {
                         return;
                     }
                     self.revise_at(symbol, level, place, reason, sink, |record| record.flatten(&last));
                 }
                 Some((_, next)) if next.bar.start <= interval.start => return,
-                _ => {
-                    let flags = self.symbols[symbol as usize].halts.flags(interval);
-                    self.tallies.filled += 1;
-                    self.append(symbol, level, Record::flat(interval.start, &last, flags), sink);
-                }
+                _ => self.put_flat(symbol, level, interval, &last, reason, sink),
             }
             start = interval.start;
         }
     }
 
-    /// The first closed bar that begins at `from` or later and can still be revised, and its place.
+    /// The first published bar that begins at `from` or later and can still be revised, and its place.
     fn closed_from(&self, symbol: u32, level: usize, from: UnixNanos) -> Option<(u32, Record)> {
         let at = &self.symbols[symbol as usize].levels[level];
         let newest = self.arena.backward(&at.bars).take(at.unsealed as usize);
-        newest
-            .take_while(|(_, record)| record.bar.start >= from)
-            .last()
-            .map(|(place, record)| (place, *record))
+        let published =
+            newest.take_while(|(_, record)| record.bar.start >= from).filter(|(_, r)| r.sequence > 0);
+        published.last().map(|(place, record)| (place, *record))
     }
 }

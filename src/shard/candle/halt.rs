@@ -57,7 +57,7 @@ impl Candles {
                 record.flags = record.flags.with(state.halts.flags(grid.interval(0, record.bar.start)));
             }
         }
-        for level in 0..self.levels {
+        for level in 0..self.options.timeframes.len() {
             self.flag_halted(symbol, level, tick.ts_event, sink);
         }
     }
@@ -67,7 +67,9 @@ impl Candles {
         loop {
             let (at, grid) = (&self.symbols[symbol as usize].levels[level], self.grid(symbol));
             let newest = self.arena.backward(&at.bars).take(at.unsealed as usize);
-            let concerned = newest.take_while(|(_, record)| grid.end(level, record.bar.start) > since);
+            let concerned = newest
+                .filter(|(_, record)| record.sequence > 0)
+                .take_while(|(_, record)| grid.end(level, record.bar.start) > since);
             let first = concerned.filter(|(_, record)| !record.flags.has(BarFlags::HALTED)).last();
             let Some((place, _)) = first else { return };
             self.revise_at(symbol, level, place, Reason::Late, sink, |record| {

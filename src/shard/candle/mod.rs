@@ -5,6 +5,7 @@
 //! All sums are of integers, so a bar is the same whatever the order in which its ticks came.
 
 mod close;
+mod daily;
 mod day;
 mod fill;
 mod gap;
@@ -31,7 +32,8 @@ pub use options::{BarClock, BarsFrom, CandleOptions, KeepTrades};
 pub use verdict::{REFUSALS, Refusal, Tallies, Verdict};
 
 use super::chunk::{Arena, NONE};
-use super::record::{Rank, Record, Sample};
+use super::conditions::{Conditions, Rules};
+use super::record::{Fields, Rank, Record, Sample};
 use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
 use day::Today;
@@ -86,7 +88,7 @@ pub trait Sink {
 /// All bars of one shard's symbols.
 pub struct Candles {
     options: CandleOptions,
-    /// How many timeframes there are.
+    /// How many levels there are: the timeframes, and what daily bars are made from.
     levels: usize,
     /// How they lie in time: without a calendar, then under each.
     grids: Vec<Grid>,
@@ -98,6 +100,12 @@ pub struct Candles {
     regridded: Markets,
     /// Where the tick at hand came from.
     source: u8,
+    /// Which trades move what, where sale conditions say.
+    rules: Option<Rules>,
+    /// The level that daily bars are made from, where those differ.
+    daily_base: Option<usize>,
+    /// There are no bars but daily ones.
+    only_daily: bool,
     symbols: Vec<SymbolState>,
     local: Vec<u32>,
     arena: Arena<Record, CHUNK>,
@@ -113,7 +121,15 @@ impl Candles {
         let timeframes = &options.timeframes;
         // Whoever made the options has checked that the timeframes nest; where they don't, no calendar is better than a wrong one.
         let plain = |_| vec![Grid::plain(timeframes); options.calendars.calendars().len() + 1];
-        let grids = options.calendars.grids(timeframes).unwrap_or_else(plain);
+        let mut grids = options.calendars.grids(timeframes).unwrap_or_else(plain);
+        let conditions = options.conditions.as_ref().filter(|_| options.bars_from == BarsFrom::Trades);
+        let differs = conditions.is_some_and(Conditions::has_daily);
+        let only_daily = timeframes.get(0).is_some_and(|finest| finest.nanos() == Nanos::from_secs(86_400));
+        let bases = grids.iter_mut().map(|grid| if differs { grid.split_daily() } else { None });
+        // They are of the same timeframes: what one has, all have.
+        let daily_base = bases.fold(None, |_, base| base);
+        let levels = timeframes.len() + usize::from(daily_base.is_some());
+        let rules = conditions.map(Rules::new);
         let mut arena = Arena::new(options.history_bytes_max);
         let mut log = TradeLog::new(options.trades_bytes_max);
         if options.preallocate {
@@ -121,13 +137,16 @@ impl Candles {
             log.preallocate();
         }
         Self {
-            levels: timeframes.len(),
+            levels,
             grids,
             names: None,
             markets: Vec::new(),
             markets_due: UnixNanos::MIN,
             regridded: Markets::default(),
             source: 0,
+            rules,
+            daily_base,
+            only_daily,
             symbols: Vec::new(),
             local: Vec::new(),
             arena,
@@ -222,6 +241,7 @@ impl Candles {
             next_flags: joined,
             trades: SymbolTrades::default(),
             others: VecDeque::with_capacity(2),
+            open_daily: VecDeque::with_capacity(if self.daily_base.is_some() { 2 } else { 0 }),
             pending: vec![Interval::NEVER; self.levels].into(),
             levels: (0..self.levels).map(|_| Level::new()).collect(),
             quote: None,
@@ -240,8 +260,8 @@ impl Candles {
     }
 
     /// Every level but the finest, bit by level.
-    fn all_parents(&self) -> u32 {
-        (u32::MAX >> (32 - self.levels)) & !1
+    fn all_parents(&self) -> u64 {
+        (u64::MAX >> (64 - self.options.timeframes.len())) & !1
     }
 
     /// Asks for the memory that ticks soon to come will touch, so that it is there by then. `next` are those after the one at hand.
@@ -300,9 +320,15 @@ impl Candles {
         if kept && id.form != IdForm::None && self.find_trade(symbol, tick) {
             return Verdict::Refused(Refusal::Duplicate);
         }
+        let mut leaves = Fields::NONE;
         if self.options.bars_from == BarsFrom::Trades {
             let rank = Rank { ts_event: tick.ts_event, sequence: tick.rank() };
-            let sample = Sample { rank, price: tick.price, size: tick.size, ts_recv: tick.ts_recv };
+            let (price, size, ts_recv) = (tick.price, tick.size, tick.ts_recv);
+            let mut sample = Sample { rank, price, size, ts_recv, leaves, leaves_daily: Fields::NONE };
+            if self.rules.is_some() {
+                (sample.leaves, sample.leaves_daily) = self.judge(tick);
+                leaves = sample.leaves;
+            }
             let verdict = self.add(symbol, &sample, when, sink);
             if verdict != Verdict::Accepted {
                 return verdict;
@@ -315,14 +341,24 @@ impl Candles {
         }
         let state = &mut self.symbols[symbol as usize];
         state.source = tick.source;
-        state.last = tick.price;
+        if !leaves.has(Fields::CLOSE) {
+            state.last = tick.price;
+        }
         if tick.ts_event >= state.day_end() {
             state.begin_day(self.grids[usize::from(state.grid)].day(tick.ts_event));
         }
-        if tick.ts_event >= state.day {
+        if tick.ts_event >= state.day && !leaves.has(Fields::VOLUME) {
             state.day_volume.0 += u128::from(tick.size.0);
         }
         Verdict::Accepted
+    }
+
+    /// What a trade leaves alone by its conditions, in bars of less than a day and of a day. Codes that no table knows are counted.
+    fn judge(&mut self, tick: &Tick) -> (Fields, Fields) {
+        let Some(rules) = &self.rules else { return (Fields::NONE, Fields::NONE) };
+        let leaves = rules.of(tick);
+        self.tallies.unknown_conditions += u64::from(leaves.unknown);
+        (if self.only_daily { leaves.daily } else { leaves.intraday }, leaves.daily)
     }
 
     #[inline]
@@ -354,7 +390,8 @@ impl Candles {
         };
         if let Some(price) = price.filter(|price| price.0 > 0) {
             let rank = Rank { ts_event: tick.ts_event, sequence: 0 };
-            let sample = Sample { rank, price, size: Size(0), ts_recv: tick.ts_recv };
+            let (size, ts_recv, leaves) = (Size(0), tick.ts_recv, Fields::NONE);
+            let sample = Sample { rank, price, size, ts_recv, leaves, leaves_daily: leaves };
             let verdict = self.add(symbol, &sample, when, sink);
             if verdict != Verdict::Accepted {
                 return verdict;
@@ -377,6 +414,9 @@ impl Candles {
         state.newest = state.newest.max(ts);
         if ts >= state.current.bar.start && ts < state.current_end {
             state.current.add(sample);
+            if self.daily_base.is_some() {
+                self.add_daily(symbol, sample);
+            }
         } else {
             let verdict = self.add_elsewhere(symbol, sample, when, sink);
             if verdict != Verdict::Accepted {
@@ -461,6 +501,9 @@ impl Candles {
         if due < state.deadline {
             state.deadline = due;
             self.schedule(symbol, when.offset);
+        }
+        if self.daily_base.is_some() {
+            self.add_daily(symbol, sample);
         }
         Verdict::Accepted
     }

@@ -21,7 +21,7 @@ impl Candles {
         let mut sum = Record::empty(interval.start);
         self.gather(symbol, level, interval.start, interval.end, &mut sum);
         sum.flags = sum.flags.with(state.halts.flags(interval));
-        (sum.bar.trades > 0).then(|| {
+        sum.is_whole().then(|| {
             Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.bar)
                 .at(sum.closed.ts_event, sum.ts_recv)
                 .revision(0, Reason::None, sum.flags)
@@ -33,8 +33,8 @@ impl Candles {
     pub fn newest_closed(&self, symbol: u32, level: usize) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
         let at = &state.levels[level];
-        let place = self.arena.back(&at.bars)?;
-        let record = self.arena.get(place);
+        // Bars without a price were never published.
+        let (_, record) = self.arena.backward(&at.bars).find(|(_, record)| record.sequence > 0)?;
         let length_s = self.grid(symbol).odd_length_s(level, record.bar.start);
         let mut event = fact(Topic::bars(state.id, level), record).lasting(length_s);
         event.sequence = at.sequence;
