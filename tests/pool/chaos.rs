@@ -192,6 +192,22 @@ impl Chaos {
         self.pass(ms);
     }
 
+    /// What was ordered about a symbol around a time, for whoever looks into a failure.
+    fn orders_around(&self, symbol: usize, ms: i64) -> String {
+        let param = format!("T.S{symbol}");
+        let near = self.world.log.iter().filter(|(at, ..)| (ms - 8_000..ms + 2_000).contains(at));
+        let lines = near.filter_map(|(at, line, order)| match order {
+            Order::Send { slot, text } => {
+                let text = String::from_utf8_lossy(text);
+                let named = text.split(['"', ',']).any(|word| word == param);
+                named.then(|| format!("{at} {line}/{slot} {}", &text[..24]))
+            }
+            Order::Ping { .. } => None,
+            other => Some(format!("{at} {line} {other:?}")),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Every trade arrived on some connection, or a gap says that it may be missing; and gaps are no wider than they need be.
     fn settle_accounts(&mut self) -> (usize, usize) {
         let gaps: Vec<_> = (0..SYMBOLS).map(|symbol| self.world.gaps(symbol)).collect();
@@ -205,8 +221,9 @@ impl Chaos {
             let told = gaps[*symbol].iter().any(|(from, to)| from <= ms && ms < to);
             assert!(
                 told,
-                "trade {id} of S{symbol} at {ms} is missing and no gap says so: {:?}",
-                gaps[*symbol]
+                "trade {id} of S{symbol} at {ms} is missing and no gap says so: {:?}\n{}",
+                gaps[*symbol],
+                self.orders_around(*symbol, *ms)
             );
         }
         // The other way round: within a gap, but for its edges, nothing arrives.

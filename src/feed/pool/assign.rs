@@ -169,6 +169,7 @@ impl Pool {
             entry.wanted.take(slot);
             entry.asked.take(slot);
             entry.refused.take(slot);
+            entry.leaving.take(slot);
             if entry.held.take(slot) {
                 coverage.drop((cx.source, slot), entry.id, self.class, until, cx.now, out);
             }
