@@ -195,7 +195,7 @@ impl Chaos {
     /// What was ordered about a symbol around a time, for whoever looks into a failure.
     fn orders_around(&self, symbol: usize, ms: i64) -> String {
         let param = format!("T.S{symbol}");
-        let near = self.world.log.iter().filter(|(at, ..)| (ms - 8_000..ms + 2_000).contains(at));
+        let near = self.world.log.iter().filter(|(at, ..)| (ms - 8_000..ms + 8_000).contains(at));
         let lines = near.filter_map(|(at, line, order)| match order {
             Order::Send { slot, text } => {
                 let text = String::from_utf8_lossy(text);
