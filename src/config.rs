@@ -1,17 +1,24 @@
 //! Settings: flags over environment over file over defaults, checked once; a `Config` that exists is a good one.
 
+mod connect;
+mod feed;
+mod vendor_environment;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::backfill::RestOptions;
-use crate::feed::{self, Origin, SourceOptions};
+use crate::feed::SourceOptions;
+use crate::feed::universe::{self, Universes};
 use crate::gateway::GatewayOptions;
 use crate::model::calendar::{self, Anchor, Calendar, CalendarRules, Open, Pick};
 use crate::model::{Nanos, Symbol, Timeframe, Timeframes};
 use crate::shard::conditions::{BOOKS_MAX, Choice, Coding, Conditions};
 use crate::shard::{BarClock, BarsFrom, CandleOptions, Fill};
+
+use self::feed::FeedSection;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -144,6 +151,7 @@ struct File {
     rings: RingsSection,
     feed: Vec<FeedSection>,
     calendar: Vec<CalendarSection>,
+    universes: Option<universe::Written>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -242,18 +250,6 @@ struct RingsSection {
     interests_depth: Option<usize>,
     facts_waiting_max: Option<usize>,
     facts_deadline_ms: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FeedSection {
-    name: Option<String>,
-    source: String,
-    format: String,
-    listen: Option<SocketAddr>,
-    files: Option<Vec<PathBuf>>,
-    line_bytes_max: Option<usize>,
-    connections_max: Option<usize>,
 }
 
 /// A setting that the environment may override: its variables, and how its text is put in place.
@@ -378,8 +374,21 @@ impl Config {
         nested.map_err(|error| wrong("bars.timeframes", error.to_string()))?;
         let feed_offset_max = millis("bars.feed_offset_max_ms", file.bars.feed_offset_max_ms, 5_000)?;
         let layout = check_layout(&file.cores, &file.rings)?;
-        let sources =
-            file.feed.iter().enumerate().map(|(n, feed)| feed.check(n)).collect::<Result<Vec<_>, _>>()?;
+        vendor_environment::override_feeds(&mut file.feed, &environment)?;
+        let universes = match &file.universes {
+            None => Universes::default(),
+            Some(written) => {
+                Universes::default().with(written).map_err(|error| wrong("universes", error.to_string()))?
+            }
+        };
+        let mut sources = Vec::with_capacity(file.feed.len());
+        let mut rest = Vec::new();
+        for (n, feed) in file.feed.iter().enumerate() {
+            let (source, side) = feed.check(n, &universes, &environment)?;
+            sources.push(source);
+            // More sources than a byte can number are refused before any runs.
+            rest.extend(side.map(|side| (u8::try_from(n).unwrap_or(u8::MAX), side)));
+        }
         if let Some(names) = &file.bars.conditions {
             let wrong = |message: String| wrong("bars.conditions", message);
             if names.list().len() > BOOKS_MAX {
@@ -392,7 +401,7 @@ impl Config {
             candles.conditions = Some(choices.and_then(|choices| judge(&choices, &sources)).map_err(wrong)?);
         }
         Ok(Self {
-            rest: Vec::new(),
+            rest,
             symbols_max: range("symbols_max", file.symbols_max, 65_536, 1, 16_777_216)?,
             candles,
             feed_offset_max,
@@ -448,13 +457,8 @@ impl Config {
             self.gateway.drain_s
         );
         for (n, source) in self.sources.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "feed      {}: {} as {}",
-                source.name,
-                describe(&source.origin),
-                source.dialect.name
-            );
+            let rest = self.rest.iter().find(|(place, _)| usize::from(*place) == n).map(|(_, rest)| rest);
+            out += &feed::explain(source, rest);
             let Some(conditions) = &self.candles.conditions else { continue };
             let _ = match conditions.of_source(n) {
                 Some((book, coding)) => writeln!(
@@ -494,18 +498,6 @@ fn coding_of(dialect: &str) -> Option<Coding> {
         "binance" => Some(Coding::Binance),
         "alpaca" => Some(Coding::Letters),
         _ => None,
-    }
-}
-
-fn describe(origin: &Origin) -> String {
-    match origin {
-        Origin::Files(paths) => {
-            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-        }
-        Origin::Stdin => "standard input".to_owned(),
-        Origin::Tcp(addr) => format!("lines over tcp://{addr}"),
-        Origin::WebSocket(addr) => format!("publishers at ws://{addr}{}", feed::INGEST_PATH),
-        Origin::Connect(pool) => format!("{} connections to {}", pool.members.len(), pool.endpoint.host),
     }
 }
 
@@ -788,44 +780,4 @@ fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, Co
         )?,
         facts_deadline: millis("rings.facts_deadline_ms", rings.facts_deadline_ms, 1_000)?,
     })
-}
-
-impl FeedSection {
-    /// What it is called.
-    fn name_at(&self, n: usize) -> String {
-        self.name.clone().unwrap_or_else(|| format!("feed-{n}"))
-    }
-
-    fn check(&self, n: usize) -> Result<SourceOptions, ConfigError> {
-        let key = |field: &str| format!("feed[{n}].{field}");
-        let listen = || {
-            self.listen.ok_or_else(|| wrong(&key("listen"), "missing: say where, such as \"127.0.0.1:9001\""))
-        };
-        let origin = match self.source.as_str() {
-            "files" => match &self.files {
-                Some(files) if !files.is_empty() => Origin::Files(files.clone()),
-                _ => return Err(wrong(&key("files"), "missing: name at least one file")),
-            },
-            "stdin" => Origin::Stdin,
-            "tcp" => Origin::Tcp(listen()?),
-            "websocket" => Origin::WebSocket(listen()?),
-            other => {
-                return Err(wrong(
-                    &key("source"),
-                    format!("{other:?} is none of files, stdin, tcp, websocket"),
-                ));
-            }
-        };
-        let dialect = feed::find(&self.format).ok_or_else(|| {
-            let known: Vec<_> = feed::DIALECTS.iter().map(|row| row.name).collect();
-            wrong(&key("format"), format!("{:?} is none of {}", self.format, known.join(", ")))
-        })?;
-        let name = self.name_at(n);
-        let mut source = SourceOptions::new(&name, origin, dialect);
-        source.line_bytes_max =
-            range(&key("line_bytes_max"), self.line_bytes_max, source.line_bytes_max, 64, 1 << 30)?;
-        source.connections_max =
-            range(&key("connections_max"), self.connections_max, source.connections_max, 1, 1 << 16)?;
-        Ok(source)
-    }
 }
