@@ -1,15 +1,22 @@
 //! Settings: flags over environment over file over defaults, checked once; a `Config` that exists is a good one.
 
+mod connect;
+mod feed;
+mod vendor_environment;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::backfill::RestOptions;
-use crate::feed::{self, Origin, SourceOptions};
+use crate::feed::SourceOptions;
+use crate::feed::universe::{self, Universes};
 use crate::gateway::GatewayOptions;
 use crate::model::{Nanos, Timeframe, Timeframes};
 use crate::shard::{BarClock, BarsFrom, CandleOptions};
+
+use self::feed::FeedSection;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -141,6 +148,7 @@ struct File {
     cores: CoresSection,
     rings: RingsSection,
     feed: Vec<FeedSection>,
+    universes: Option<universe::Written>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -200,18 +208,6 @@ struct RingsSection {
     interests_depth: Option<usize>,
     facts_waiting_max: Option<usize>,
     facts_deadline_ms: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FeedSection {
-    name: Option<String>,
-    source: String,
-    format: String,
-    listen: Option<SocketAddr>,
-    files: Option<Vec<PathBuf>>,
-    line_bytes_max: Option<usize>,
-    connections_max: Option<usize>,
 }
 
 /// A setting that the environment may override: its variables, and how its text is put in place.
@@ -325,10 +321,23 @@ impl Config {
         let candles = file.bars.check()?;
         let feed_offset_max = millis("bars.feed_offset_max_ms", file.bars.feed_offset_max_ms, 5_000)?;
         let layout = check_layout(&file.cores, &file.rings)?;
-        let sources =
-            file.feed.iter().enumerate().map(|(n, feed)| feed.check(n)).collect::<Result<Vec<_>, _>>()?;
+        vendor_environment::override_feeds(&mut file.feed, &environment)?;
+        let universes = match &file.universes {
+            None => Universes::default(),
+            Some(written) => {
+                Universes::default().with(written).map_err(|error| wrong("universes", error.to_string()))?
+            }
+        };
+        let mut sources = Vec::with_capacity(file.feed.len());
+        let mut rest = Vec::new();
+        for (n, feed) in file.feed.iter().enumerate() {
+            let (source, side) = feed.check(n, &universes, &environment)?;
+            sources.push(source);
+            // More sources than a byte can number are refused before any runs.
+            rest.extend(side.map(|side| (u8::try_from(n).unwrap_or(u8::MAX), side)));
+        }
         Ok(Self {
-            rest: Vec::new(),
+            rest,
             symbols_max: range("symbols_max", file.symbols_max, 65_536, 1, 16_777_216)?,
             candles,
             feed_offset_max,
@@ -375,31 +384,14 @@ impl Config {
             self.gateway.connections_per_ip_max,
             self.gateway.drain_s
         );
-        for source in &self.sources {
-            let _ = writeln!(
-                out,
-                "feed      {}: {} as {}",
-                source.name,
-                describe(&source.origin),
-                source.dialect.name
-            );
+        for (n, source) in self.sources.iter().enumerate() {
+            let rest = self.rest.iter().find(|(place, _)| usize::from(*place) == n).map(|(_, rest)| rest);
+            out += &feed::explain(source, rest);
         }
         if self.sources.is_empty() {
             let _ = writeln!(out, "feed      none: nothing will ever arrive; add a [[feed]] section");
         }
         out
-    }
-}
-
-fn describe(origin: &Origin) -> String {
-    match origin {
-        Origin::Files(paths) => {
-            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-        }
-        Origin::Stdin => "standard input".to_owned(),
-        Origin::Tcp(addr) => format!("lines over tcp://{addr}"),
-        Origin::WebSocket(addr) => format!("publishers at ws://{addr}{}", feed::INGEST_PATH),
-        Origin::Connect(pool) => format!("{} connections to {}", pool.members.len(), pool.endpoint.host),
     }
 }
 
@@ -588,39 +580,4 @@ fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, Co
         )?,
         facts_deadline: millis("rings.facts_deadline_ms", rings.facts_deadline_ms, 1_000)?,
     })
-}
-
-impl FeedSection {
-    fn check(&self, n: usize) -> Result<SourceOptions, ConfigError> {
-        let key = |field: &str| format!("feed[{n}].{field}");
-        let listen = || {
-            self.listen.ok_or_else(|| wrong(&key("listen"), "missing: say where, such as \"127.0.0.1:9001\""))
-        };
-        let origin = match self.source.as_str() {
-            "files" => match &self.files {
-                Some(files) if !files.is_empty() => Origin::Files(files.clone()),
-                _ => return Err(wrong(&key("files"), "missing: name at least one file")),
-            },
-            "stdin" => Origin::Stdin,
-            "tcp" => Origin::Tcp(listen()?),
-            "websocket" => Origin::WebSocket(listen()?),
-            other => {
-                return Err(wrong(
-                    &key("source"),
-                    format!("{other:?} is none of files, stdin, tcp, websocket"),
-                ));
-            }
-        };
-        let dialect = feed::find(&self.format).ok_or_else(|| {
-            let known: Vec<_> = feed::DIALECTS.iter().map(|row| row.name).collect();
-            wrong(&key("format"), format!("{:?} is none of {}", self.format, known.join(", ")))
-        })?;
-        let name = self.name.clone().unwrap_or_else(|| format!("feed-{n}"));
-        let mut source = SourceOptions::new(&name, origin, dialect);
-        source.line_bytes_max =
-            range(&key("line_bytes_max"), self.line_bytes_max, source.line_bytes_max, 64, 1 << 30)?;
-        source.connections_max =
-            range(&key("connections_max"), self.connections_max, source.connections_max, 1, 1 << 16)?;
-        Ok(source)
-    }
 }

@@ -29,13 +29,16 @@ pub struct Coverage {
     wishes_dropped: u64,
 }
 
+/// Who serves: a source of the ingest stage, and a slot of its pool.
+pub type Line = (u8, usize);
+
 /// One symbol's cover.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 struct Cover {
     /// How many pools want it, by class.
     wanted: [u16; Class::COUNT],
-    /// How many connections hold it, by class.
-    held: [u16; Class::COUNT],
+    /// Which connections hold it, in what class and since when, in the venue's time. Few: one, or one for each line.
+    held: Vec<(Line, usize, UnixNanos)>,
     /// Whether a class was ever held: before that, nothing can be missing from it.
     known: [bool; Class::COUNT],
     /// The latest moment up to which a connection that is gone has served it.
@@ -55,7 +58,13 @@ impl Cover {
     }
 
     fn is_served(&self) -> bool {
-        self.class().is_some_and(|class| self.held[class] > 0)
+        self.served_since().is_some()
+    }
+
+    /// Since when the first of those that serve it now does.
+    fn served_since(&self) -> Option<UnixNanos> {
+        let class = self.class()?;
+        self.held.iter().filter(|(_, other, _)| *other == class).map(|(.., since)| *since).min()
     }
 
     fn had_been_served(&self) -> bool {
@@ -87,9 +96,12 @@ impl Coverage {
     }
 
     /// A connection serves the symbol from `at` on, in the venue's time. A gap that was open ends there.
-    pub fn hold(&mut self, source: u8, symbol: SymbolId, class: Class, at: UnixNanos, out: &mut Vec<Tick>) {
+    pub fn hold(&mut self, line: Line, symbol: SymbolId, class: Class, at: UnixNanos, out: &mut Vec<Tick>) {
+        let source = line.0;
         let cover = self.cover(symbol);
-        cover.held[class as usize] += 1;
+        if !cover.held.iter().any(|(holder, other, _)| (*holder, *other) == (line, class as usize)) {
+            cover.held.push((line, class as usize, at));
+        }
         cover.known[class as usize] = true;
         cover.source = source;
         self.check_served(source, symbol, at, out);
@@ -102,34 +114,56 @@ impl Coverage {
         }
         cover.unserved = None;
         if let Some(from) = cover.gap.take() {
-            let to = at.max(from);
-            let mut tick = Tick::gap(symbol, from, to, at);
-            tick.source = source;
-            out.push(tick);
-            self.gaps_closed += 1;
-            self.wish(RestWish::Fill { source, symbol, from, to });
+            self.close_gap(source, symbol, from, at.max(from), out);
         }
         self.stop_polling(symbol);
     }
 
-    /// A connection serves the symbol no more; it did up to `until`, in the venue's time. Where it was the last, a gap opens.
-    pub fn drop(
+    fn close_gap(
         &mut self,
         source: u8,
+        symbol: SymbolId,
+        from: UnixNanos,
+        to: UnixNanos,
+        out: &mut Vec<Tick>,
+    ) {
+        let mut tick = Tick::gap(symbol, from, to, to);
+        tick.source = source;
+        out.push(tick);
+        self.gaps_closed += 1;
+        self.wish(RestWish::Fill { source, symbol, from, to });
+    }
+
+    /// A connection serves the symbol no more; it did up to `until`, in the venue's time. Where it was the last, a gap opens. Where
+    /// another took it up only after that, what lies between is a gap too: a connection is found dead long after it died.
+    pub fn drop(
+        &mut self,
+        line: Line,
         symbol: SymbolId,
         class: Class,
         until: UnixNanos,
         now: UnixNanos,
         out: &mut Vec<Tick>,
     ) {
+        let source = line.0;
         let cover = self.cover(symbol);
-        cover.held[class as usize] = cover.held[class as usize].saturating_sub(1);
+        let before = cover.served_since();
+        cover.held.retain(|(holder, other, _)| (*holder, *other) != (line, class as usize));
         cover.served_until = cover.served_until.max(until);
-        if cover.is_served() || !cover.had_been_served() {
-            return;
+        let from = cover.served_until;
+        match cover.served_since() {
+            Some(since) => {
+                // Only who had served it before all others can leave a hole.
+                if before.is_some_and(|before| before < since) && from < since {
+                    self.gaps_opened += 1;
+                    self.close_gap(source, symbol, from, since, out);
+                }
+                return;
+            }
+            None if !cover.had_been_served() => return,
+            None => {}
         }
         if cover.gap.is_none() {
-            let from = cover.served_until;
             cover.gap = Some(from);
             let mut tick = Tick::gap(symbol, from, UnixNanos::MAX, now);
             tick.source = source;
@@ -137,6 +171,18 @@ impl Coverage {
             self.gaps_opened += 1;
         }
         self.watch(symbol, now);
+    }
+
+    /// A connection leaves the symbol, as it was told to. Where another serves it, that has taken over without a hole.
+    pub fn leave(&mut self, line: Line, symbol: SymbolId, class: Class, now: UnixNanos, out: &mut Vec<Tick>) {
+        let cover = self.cover(symbol);
+        let others =
+            |(holder, other, _): &(Line, usize, UnixNanos)| *other == class as usize && *holder != line;
+        if cover.held.iter().any(others) {
+            cover.held.retain(|(holder, other, _)| (*holder, *other) != (line, class as usize));
+        } else {
+            self.drop(line, symbol, class, now, now, out);
+        }
     }
 
     /// Whether somebody serves the symbol.
@@ -190,7 +236,16 @@ impl Coverage {
     fn cover(&mut self, symbol: SymbolId) -> &mut Cover {
         let at = symbol.index();
         if self.symbols.len() <= at {
-            let nobody = Cover { served_until: UnixNanos::MIN, ..Cover::default() };
+            let nobody = Cover {
+                wanted: [0; Class::COUNT],
+                held: Vec::new(),
+                known: [false; Class::COUNT],
+                served_until: UnixNanos::MIN,
+                gap: None,
+                unserved: None,
+                polled_by: None,
+                source: 0,
+            };
             self.symbols.resize(at + 1, nobody);
         }
         &mut self.symbols[at]
@@ -244,17 +299,34 @@ mod tests {
         let mut out = Vec::new();
         for source in [0, 1] {
             coverage.want(source, S, Class::Trades, at(0));
-            coverage.hold(source, S, Class::Trades, at(1), &mut out);
+            coverage.hold((source, 0), S, Class::Trades, at(1), &mut out);
         }
-        coverage.drop(0, S, Class::Trades, at(10), at(16), &mut out);
+        coverage.drop((0, 0), S, Class::Trades, at(10), at(16), &mut out);
         assert!(out.is_empty() && coverage.is_served(S));
         // The second had been silent for longer than the first when it was given up.
-        coverage.drop(1, S, Class::Trades, at(9), at(17), &mut out);
+        coverage.drop((1, 0), S, Class::Trades, at(9), at(17), &mut out);
         assert_eq!(gaps(&out), [(at(10), UnixNanos::MAX)]);
-        coverage.hold(1, S, Class::Trades, at(18), &mut out);
+        coverage.hold((1, 0), S, Class::Trades, at(18), &mut out);
         assert_eq!(gaps(&out)[1..], [(at(10), at(18))]);
         let fill = RestWish::Fill { source: 1, symbol: S, from: at(10), to: at(18) };
         assert_eq!((coverage.next_wish(), coverage.next_wish()), (Some(fill), None));
+    }
+
+    #[test]
+    fn a_line_found_dead_after_another_came_back_leaves_what_lay_between_as_a_gap() {
+        let mut coverage = Coverage::default();
+        let mut out = Vec::new();
+        for source in [0, 1] {
+            coverage.want(source, S, Class::Trades, at(0));
+        }
+        coverage.hold((0, 0), S, Class::Trades, at(1), &mut out);
+        // The first died at 10, the second came at 12, the first was given up at 16.
+        coverage.hold((1, 0), S, Class::Trades, at(12), &mut out);
+        coverage.drop((0, 0), S, Class::Trades, at(10), at(16), &mut out);
+        assert_eq!(gaps(&out), [(at(10), at(12))]);
+        coverage.hold((0, 0), S, Class::Trades, at(17), &mut out);
+        coverage.drop((0, 0), S, Class::Trades, at(18), at(24), &mut out);
+        assert_eq!(out.len(), 1, "the second had it all the time");
     }
 
     #[test]
@@ -263,9 +335,9 @@ mod tests {
         let mut out = Vec::new();
         coverage.want(0, S, Class::Trades, at(0));
         coverage.want(1, S, Class::Quotes, at(0));
-        coverage.hold(0, S, Class::Trades, at(1), &mut out);
-        coverage.hold(1, S, Class::Quotes, at(1), &mut out);
-        coverage.drop(0, S, Class::Trades, at(5), at(6), &mut out);
+        coverage.hold((0, 0), S, Class::Trades, at(1), &mut out);
+        coverage.hold((1, 0), S, Class::Quotes, at(1), &mut out);
+        coverage.drop((0, 0), S, Class::Trades, at(5), at(6), &mut out);
         assert_eq!(gaps(&out), [(at(5), UnixNanos::MAX)]);
     }
 
@@ -279,12 +351,12 @@ mod tests {
         assert_eq!(coverage.next_wish(), None);
         coverage.on_time(at(4));
         assert_eq!(coverage.next_wish(), Some(RestWish::Poll { source: 4, symbol: S, on: true }));
-        coverage.hold(2, S, Class::Trades, at(9), &mut out);
+        coverage.hold((2, 0), S, Class::Trades, at(9), &mut out);
         assert_eq!(coverage.next_wish(), Some(RestWish::Poll { source: 4, symbol: S, on: false }));
         assert!(out.is_empty(), "nothing is missing from what was never there");
         // A loss that is made good in time asks for nothing but the gap.
-        coverage.drop(2, S, Class::Trades, at(20), at(20), &mut out);
-        coverage.hold(2, S, Class::Trades, at(21), &mut out);
+        coverage.drop((2, 0), S, Class::Trades, at(20), at(20), &mut out);
+        coverage.hold((2, 0), S, Class::Trades, at(21), &mut out);
         coverage.on_time(at(60));
         let wishes: Vec<_> = std::iter::from_fn(|| coverage.next_wish()).collect();
         assert_eq!(wishes, [RestWish::Fill { source: 2, symbol: S, from: at(20), to: at(21) }]);
@@ -295,13 +367,13 @@ mod tests {
         let mut coverage = Coverage::default();
         let mut out = Vec::new();
         coverage.want(0, S, Class::Bars, at(0));
-        coverage.hold(0, S, Class::Bars, at(1), &mut out);
+        coverage.hold((0, 0), S, Class::Bars, at(1), &mut out);
         coverage.unwant(0, S, Class::Bars, at(5), &mut out);
-        coverage.drop(0, S, Class::Bars, at(5), at(5), &mut out);
+        coverage.drop((0, 0), S, Class::Bars, at(5), at(5), &mut out);
         coverage.on_time(at(100));
         assert_eq!(coverage.next_wish(), None);
         coverage.want(0, S, Class::Bars, at(200));
-        coverage.hold(0, S, Class::Bars, at(201), &mut out);
+        coverage.hold((0, 0), S, Class::Bars, at(201), &mut out);
         assert_eq!(gaps(&out), [(at(5), UnixNanos::MAX), (at(5), at(201))]);
     }
 
@@ -320,9 +392,9 @@ mod tests {
                 let before = lines.contains(&true);
                 lines[line] = !lines[line];
                 if lines[line] {
-                    coverage.hold(line as u8, S, Class::Trades, at(now), &mut out);
+                    coverage.hold((line as u8, 0), S, Class::Trades, at(now), &mut out);
                 } else {
-                    coverage.drop(line as u8, S, Class::Trades, at(now), at(now), &mut out);
+                    coverage.drop((line as u8, 0), S, Class::Trades, at(now), at(now), &mut out);
                 }
                 let after = lines.contains(&true);
                 prop_assert_eq!(coverage.is_served(S), after);

@@ -202,6 +202,11 @@ impl Json {
         }
     }
 
+    /// Reads one document, whatever it is; `false` where it is no JSON.
+    pub fn document(&mut self, text: &mut [u8], take: impl FnOnce(Value<'_, '_>)) -> bool {
+        self.parse(text, take)
+    }
+
     fn read_whole(
         &mut self,
         text: &mut [u8],

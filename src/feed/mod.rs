@@ -26,7 +26,7 @@ pub use dialect::{DIALECTS, Dialect, DialectRow, find, parse_all};
 pub use field::Context;
 pub use file::Progress;
 pub use lines::{Line, Lines};
-pub use pool::{Endpoint, FeedCommand, Loss, MemberOptions, Order, Pool, PoolOptions};
+pub use pool::{Endpoint, FeedCommand, Loss, MemberOptions, Order, Pool, PoolLimits, PoolOptions};
 pub use reject::{Reason, Tallies};
 pub use source::{INGEST_PATH, Origin, SourceError, SourceOptions};
 pub use universe::Universes;

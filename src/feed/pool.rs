@@ -161,6 +161,7 @@ impl Pool {
             {
                 let entry = roster.entry(place);
                 if !entry.wanted.has(slot) {
+                    entry.leaving.add(slot);
                     symbols.push(entry.symbol);
                 }
             }
@@ -310,7 +311,7 @@ impl Pool {
         };
         let Some(place) = self.roster.place(&symbol) else { return };
         let entry = self.roster.entry(place);
-        if !entry.asked.take(slot) {
+        if entry.leaving.has(slot) || !entry.asked.take(slot) {
             return;
         }
         match refusal {
@@ -318,7 +319,7 @@ impl Pool {
                 entry.held.add(slot);
                 let member = &self.members[slot];
                 let at = cx.now + member.offset() + self.options.limits.gap_margin;
-                coverage.hold(cx.source, entry.id, self.class, at, out);
+                coverage.hold((cx.source, slot), entry.id, self.class, at, out);
             }
             // It was left before it was answered; the request to leave is under way.
             None => {}
@@ -342,8 +343,10 @@ impl Pool {
     ) {
         let Some(place) = self.roster.place(symbol) else { return };
         let entry = self.roster.entry(place);
-        if entry.held.take(slot) {
-            coverage.drop(cx.source, entry.id, self.class, cx.now, cx.now, out);
+        if !entry.leaving.take(slot) && entry.held.take(slot) {
+            let until = cx.now + self.members[slot].offset();
+            let until = until.minus(self.options.limits.gap_margin);
+            coverage.drop((cx.source, slot), entry.id, self.class, until, cx.now, out);
             self.members[slot].count_error();
             self.members[slot].to_ask.push_back((place, 0));
             self.dirty = true;
@@ -489,6 +492,7 @@ impl Pool {
             let entry = self.roster.entry(place);
             if entry.asked.has(slot) && entry.wanted.has(slot) {
                 entry.asked.take(slot);
+                entry.leaving.take(slot);
                 member.count_unanswered();
                 member.to_ask.push_back((place, tries));
             }

@@ -139,7 +139,7 @@ impl Pool {
                     let asked = entry.asked.take(slot);
                     let held = entry.held.take(slot);
                     if held {
-                        coverage.drop(cx.source, entry.id, self.class, cx.now, cx.now, out);
+                        coverage.leave((cx.source, slot), entry.id, self.class, cx.now, out);
                     }
                     if asked || held {
                         self.members[slot].to_leave.push_back(place);
@@ -169,8 +169,9 @@ impl Pool {
             entry.wanted.take(slot);
             entry.asked.take(slot);
             entry.refused.take(slot);
+            entry.leaving.take(slot);
             if entry.held.take(slot) {
-                coverage.drop(cx.source, entry.id, self.class, until, cx.now, out);
+                coverage.drop((cx.source, slot), entry.id, self.class, until, cx.now, out);
             }
         }
         self.dirty = true;

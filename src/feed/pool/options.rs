@@ -27,8 +27,10 @@ pub struct PoolOptions {
     pub members: Vec<MemberOptions>,
     /// The lists that members name, as they were at start.
     pub universes: Universes,
-    /// Where those lists were read from, for whoever reads them anew.
+    /// Where some of those lists were read from, for whoever reads them anew, and the others, which that file may override.
     pub universe_file: Option<std::path::PathBuf>,
+    /// The lists that are not from that file.
+    pub universes_fixed: Universes,
     /// Its limits.
     pub limits: PoolLimits,
 }
@@ -113,7 +115,8 @@ impl PoolLimits {
             connect_max: Nanos::from_secs(5),
             // Half of the 10 s that a vendor gives us.
             auth_max: Nanos::from_secs(5),
-            subscribe_max: Nanos::from_secs(5),
+            // Answers take a round trip; to ask twice does no harm.
+            subscribe_max: Nanos::from_secs(3),
             // Two lost pongs within the silence that is allowed.
             ping_after: Nanos::from_secs(2),
             // A hole in TCP is mended in three or four retransmissions, about 3 s.
@@ -158,6 +161,7 @@ impl PoolOptions {
             members: vec![member],
             universes: Universes::default(),
             universe_file: None,
+            universes_fixed: Universes::default(),
             limits,
         }
     }

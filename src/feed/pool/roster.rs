@@ -68,6 +68,8 @@ pub struct Entry {
     pub asked: Slots,
     /// Where it is subscribed to.
     pub held: Slots,
+    /// Where a request to leave it has not been answered yet: answers to earlier requests mean nothing there.
+    pub leaving: Slots,
     /// Where the vendor refused it, since that connection opened.
     pub refused: Slots,
 }
@@ -147,6 +149,7 @@ impl Roster {
                     wanted: none,
                     asked: none,
                     held: none,
+                    leaving: none,
                     refused: none,
                 });
                 self.by_name.insert(symbol, self.entries.len() - 1);
