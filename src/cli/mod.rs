@@ -1,7 +1,6 @@
 //! Commands and flags. Exit codes: 0 well, 1 failed, 2 bad usage.
 
 mod bars;
-mod reload;
 mod replay;
 mod serve;
 

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tickwire::config::Config;
-use tickwire::feed::{self, Endpoint, INGEST_PATH, Origin, SourceOptions};
+use tickwire::feed::{self, INGEST_PATH, Origin, SourceOptions};
 use tickwire::ingest::Pace;
 use tickwire::latency::{IntervalLog, Totals, with_interval_log};
 use tickwire::runtime::Report;
 use tickwire::runtime::core::Stop;
 use tickwire::topology::{Engine, Outlet, Plan, available_processors};
 
-use super::reload::Reloads;
 use super::{CheckArguments, DemoArguments, Failure, ServeArguments, environment, load};
 
 /// How soon a signal is noticed.
@@ -64,14 +63,6 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
                 }
                 (Origin::WebSocket(_), Some(addr)) => {
                     eprintln!("tickwire: {} takes publishers at ws://{addr}{INGEST_PATH}", source.name);
-                }
-                (Origin::Connect(pool), _) => {
-                    let Endpoint { tls, host, port, .. } = &pool.endpoint;
-                    let (scheme, n) = (if *tls { "wss" } else { "ws" }, pool.members.len());
-                    eprintln!(
-                        "tickwire: {} connects to {scheme}://{host}:{port}, {n} at a time",
-                        source.name
-                    );
                 }
                 _ => {}
             }
@@ -153,7 +144,6 @@ fn run(
     greet: impl FnOnce(&Engine),
 ) -> Result<(), Failure> {
     let signals = Signals::catch()?;
-    let sources = config.sources.clone();
     let ends = Ends { gateways: config.layout.gateways, drain: Duration::from_secs(config.gateway.drain_s) };
     if config.candles.preallocate {
         // All of it is touched before the first tick: clearing huge pages delays nothing then. Where it fails they stay off.
@@ -162,10 +152,9 @@ fn run(
     let engine = Engine::new(config, Outlet::Gateway, pace, epoch())
         .map_err(|error| Failure::Run(error.to_string()))?;
     greet(&engine);
-    let reloads = Reloads::new(&sources, engine.commands.clone());
     match latency_log {
-        None => supervise(engine, &signals, ends, reloads, None),
-        Some(path) => with_interval_log(path, |log| supervise(engine, &signals, ends, reloads, Some(log)))
+        None => supervise(engine, &signals, ends, None),
+        Some(path) => with_interval_log(path, |log| supervise(engine, &signals, ends, Some(log)))
             .map_err(|error| Failure::Run(format!("cannot write {}: {error}", path.display())))?,
     }
 }
@@ -183,16 +172,13 @@ enum Asked {
 struct Signals {
     end: Arc<AtomicBool>,
     restart: Arc<AtomicBool>,
-    /// SIGHUP: files that may change while the engine runs are read anew.
-    reload: Arc<AtomicBool>,
 }
 
 impl Signals {
     fn catch() -> Result<Self, Failure> {
-        let signals = Self { end: Arc::default(), restart: Arc::default(), reload: Arc::default() };
+        let signals = Self { end: Arc::default(), restart: Arc::default() };
         catch(signal_hook::consts::SIGINT, &signals.end)?;
         catch(signal_hook::consts::SIGTERM, &signals.restart)?;
-        catch(signal_hook::consts::SIGHUP, &signals.reload)?;
         Ok(signals)
     }
 
@@ -218,7 +204,6 @@ fn supervise(
     engine: Engine,
     signals: &Signals,
     ends: Ends,
-    mut reloads: Reloads,
     mut log: Option<&mut IntervalLog<'_>>,
 ) -> Result<(), Failure> {
     let Engine { cores, reports, troubles, .. } = engine;
@@ -240,7 +225,6 @@ fn supervise(
             gateways_done += usize::from(report.last && report.stage.starts_with("gateway-"));
             take(&report);
         }
-        reloads.look(signals.reload.swap(false, Ordering::Relaxed), |text| eprintln!("tickwire: {text}"));
         match signals.take() {
             None => {}
             Some(_) if stop.draining() || stop.requested() => {
