@@ -3,6 +3,7 @@
 mod bars;
 mod replay;
 mod serve;
+mod universes;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;

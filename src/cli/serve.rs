@@ -13,6 +13,7 @@ use tickwire::runtime::Report;
 use tickwire::runtime::core::Stop;
 use tickwire::topology::{Engine, Outlet, Plan, available_processors};
 
+use super::universes::UniverseFiles;
 use super::{CheckArguments, DemoArguments, Failure, ServeArguments, environment, load};
 
 /// How soon a signal is noticed.
@@ -149,13 +150,16 @@ fn run(
         // All of it is touched before the first tick: clearing huge pages delays nothing then. Where it fails they stay off.
         let _ = rustix::thread::disable_transparent_huge_pages(false);
     }
+    let mut universes = UniverseFiles::of(&config.sources);
     let engine = Engine::new(config, Outlet::Gateway, pace, epoch())
         .map_err(|error| Failure::Run(error.to_string()))?;
     greet(&engine);
     match latency_log {
-        None => supervise(engine, &signals, ends, None),
-        Some(path) => with_interval_log(path, |log| supervise(engine, &signals, ends, Some(log)))
-            .map_err(|error| Failure::Run(format!("cannot write {}: {error}", path.display())))?,
+        None => supervise(engine, &signals, ends, &mut universes, None),
+        Some(path) => {
+            with_interval_log(path, |log| supervise(engine, &signals, ends, &mut universes, Some(log)))
+                .map_err(|error| Failure::Run(format!("cannot write {}: {error}", path.display())))?
+        }
     }
 }
 
@@ -172,13 +176,16 @@ enum Asked {
 struct Signals {
     end: Arc<AtomicBool>,
     restart: Arc<AtomicBool>,
+    /// SIGHUP: read the files of universes again.
+    reload: Arc<AtomicBool>,
 }
 
 impl Signals {
     fn catch() -> Result<Self, Failure> {
-        let signals = Self { end: Arc::default(), restart: Arc::default() };
+        let signals = Self { end: Arc::default(), restart: Arc::default(), reload: Arc::default() };
         catch(signal_hook::consts::SIGINT, &signals.end)?;
         catch(signal_hook::consts::SIGTERM, &signals.restart)?;
+        catch(signal_hook::consts::SIGHUP, &signals.reload)?;
         Ok(signals)
     }
 
@@ -204,9 +211,10 @@ fn supervise(
     engine: Engine,
     signals: &Signals,
     ends: Ends,
+    universes: &mut UniverseFiles,
     mut log: Option<&mut IntervalLog<'_>>,
 ) -> Result<(), Failure> {
-    let Engine { cores, reports, troubles, .. } = engine;
+    let Engine { cores, reports, troubles, commands, .. } = engine;
     let stop = Stop::default();
     let threads = Engine::start(cores, &stop)
         .map_err(|error| Failure::Run(format!("cannot start a thread: {error}")))?;
@@ -225,6 +233,7 @@ fn supervise(
             gateways_done += usize::from(report.last && report.stage.starts_with("gateway-"));
             take(&report);
         }
+        universes.look(signals.reload.swap(false, Ordering::Relaxed), &commands);
         match signals.take() {
             None => {}
             Some(_) if stop.draining() || stop.requested() => {

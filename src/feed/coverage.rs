@@ -173,15 +173,24 @@ impl Coverage {
         self.watch(symbol, now);
     }
 
-    /// A connection leaves the symbol, as it was told to. Where another serves it, that has taken over without a hole.
-    pub fn leave(&mut self, line: Line, symbol: SymbolId, class: Class, now: UnixNanos, out: &mut Vec<Tick>) {
+    /// A connection leaves the symbol, as it was told to, having served it up to `until`. Where another serves it, that has taken
+    /// over without a hole: the caller has seen to it that both were heard at one time.
+    pub fn leave(
+        &mut self,
+        line: Line,
+        symbol: SymbolId,
+        class: Class,
+        until: UnixNanos,
+        now: UnixNanos,
+        out: &mut Vec<Tick>,
+    ) {
         let cover = self.cover(symbol);
         let others =
             |(holder, other, _): &(Line, usize, UnixNanos)| *other == class as usize && *holder != line;
         if cover.held.iter().any(others) {
             cover.held.retain(|(holder, other, _)| (*holder, *other) != (line, class as usize));
         } else {
-            self.drop(line, symbol, class, now, now, out);
+            self.drop(line, symbol, class, until, now, out);
         }
     }
 

@@ -13,8 +13,8 @@ const SYMBOLS: usize = 24;
 const TAKEOVER_MS: i64 = 2_000;
 /// A subscription without an answer is asked for again after this.
 const ASK_AGAIN_MS: i64 = 3_000;
-/// A symbol is subscribed to at two places no longer than two requests and their answers, and the turns between.
-const OVERLAP_MS: i64 = 200;
+/// A symbol is subscribed to at two places until the old one was heard again, for which it is pinged after 2 s of silence.
+const OVERLAP_MS: i64 = 2_500;
 /// How wide a gap may be beyond what was truly not served: a margin and two latencies at each side.
 const SLACK_MS: i64 = 100;
 const COOLDOWN_S: i64 = 40;
