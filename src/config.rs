@@ -14,6 +14,7 @@ use crate::feed::SourceOptions;
 use crate::feed::universe::{self, Universes};
 use crate::gateway::GatewayOptions;
 use crate::model::{Nanos, Timeframe, Timeframes};
+use crate::shard::conditions::{BOOKS_MAX, Choice, Coding, Conditions};
 use crate::shard::{BarClock, BarsFrom, CandleOptions};
 
 use self::feed::FeedSection;
@@ -156,6 +157,7 @@ struct File {
 struct BarsSection {
     timeframes: Option<Vec<String>>,
     from: Option<String>,
+    conditions: Option<Names>,
     clock: Option<String>,
     grace_ms: Option<i64>,
     late_tolerance_ms: Option<i64>,
@@ -165,6 +167,23 @@ struct BarsSection {
     trades_mib_max: Option<usize>,
     preallocate: Option<bool>,
     trades_per_symbol_max: Option<usize>,
+}
+
+/// One name, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a name such as \"us-equities\", or a list of them")]
+enum Names {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Names {
+    fn list(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -239,6 +258,14 @@ const VARIABLES: &[Variable] = &[
         set: |file, text| {
             let list = text.trim_matches(['[', ']']).split(',');
             file.bars.timeframes = Some(list.map(|t| t.trim_matches([' ', '"', '\'']).to_owned()).collect());
+            Ok(())
+        },
+    },
+    Variable {
+        names: &["TICKWIRE_CONDITIONS"],
+        key: "bars.conditions",
+        set: |file, text| {
+            file.bars.conditions = Some(Names::Many(text.split(',').map(|t| t.trim().to_owned()).collect()));
             Ok(())
         },
     },
@@ -318,7 +345,7 @@ impl Config {
                     .map_err(|message| wrong(&format!("{name} (for {})", variable.key), message))?;
             }
         }
-        let candles = file.bars.check()?;
+        let mut candles = file.bars.check()?;
         let feed_offset_max = millis("bars.feed_offset_max_ms", file.bars.feed_offset_max_ms, 5_000)?;
         let layout = check_layout(&file.cores, &file.rings)?;
         vendor_environment::override_feeds(&mut file.feed, &environment)?;
@@ -335,6 +362,17 @@ impl Config {
             sources.push(source);
             // More sources than a byte can number are refused before any runs.
             rest.extend(side.map(|side| (u8::try_from(n).unwrap_or(u8::MAX), side)));
+        }
+        if let Some(names) = &file.bars.conditions {
+            let wrong = |message: String| wrong("bars.conditions", message);
+            if names.list().len() > BOOKS_MAX {
+                return Err(wrong(format!(
+                    "{} tables; at most {BOOKS_MAX} are possible",
+                    names.list().len()
+                )));
+            }
+            let choices = names.list().iter().map(|name| Choice::find(name)).collect::<Result<Vec<_>, _>>();
+            candles.conditions = Some(choices.and_then(|choices| judge(&choices, &sources)).map_err(wrong)?);
         }
         Ok(Self {
             rest,
@@ -387,11 +425,45 @@ impl Config {
         for (n, source) in self.sources.iter().enumerate() {
             let rest = self.rest.iter().find(|(place, _)| usize::from(*place) == n).map(|(_, rest)| rest);
             out += &feed::explain(source, rest);
+            let Some(conditions) = &self.candles.conditions else { continue };
+            let _ = match conditions.of_source(n) {
+                Some((book, coding)) => writeln!(
+                    out,
+                    "          sale conditions {} as of {}, read as {}: {}{}",
+                    book.name,
+                    book.as_of,
+                    coding.name(),
+                    book.about,
+                    if book.has_daily() { "; daily bars have rules of their own" } else { "" }
+                ),
+                None => {
+                    writeln!(out, "          sale conditions: no table for it, so every trade counts in full")
+                }
+            };
         }
         if self.sources.is_empty() {
             let _ = writeln!(out, "feed      none: nothing will ever arrive; add a [[feed]] section");
         }
         out
+    }
+}
+
+/// The tables that judge the trades of each source.
+///
+/// # Errors
+/// Where none is of use to any.
+pub fn judge(choices: &[Choice], sources: &[SourceOptions]) -> Result<Conditions, String> {
+    let feeds = sources.iter().map(|source| (source.name.as_str(), coding_of(source.dialect.name)));
+    Conditions::new(choices, &feeds.collect::<Vec<_>>())
+}
+
+/// How a dialect writes the conditions of a trade; `None` where that is the file's own affair.
+fn coding_of(dialect: &str) -> Option<Coding> {
+    match dialect {
+        "massive" => Some(Coding::Massive),
+        "binance" => Some(Coding::Binance),
+        "alpaca" => Some(Coding::Letters),
+        _ => None,
     }
 }
 

@@ -27,11 +27,11 @@ use crate::feed::{Progress, SourceError};
 use crate::gateway::dealer::{Dealer, SOCKETS_DEPTH, way};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::ingest::{self, Commands, Ingest, IngestOptions, Outside, Pace, RestLines, Troubles};
-use crate::model::{Event, Interest, Nanos, RestWish, SymbolTable, Tick};
+use crate::model::{Event, Interest, Nanos, RestWish, SymbolTable, Tick, UnixNanos};
 use crate::runtime::core::{Core, CoreOptions, Stop};
 use crate::runtime::resolver::Resolver;
 use crate::runtime::transport::Network;
-use crate::runtime::{Bell, Clock, Receiver, Report, Sender, Stream, ring};
+use crate::runtime::{Bell, Clock, Receiver, Report, Sender, Stream, ring, warm};
 use crate::shard::{Link, Patience, Shard, ShardOptions};
 
 /// Reports that may wait for whoever prints them.
@@ -326,11 +326,17 @@ fn wire(
     let mut inlets = Vec::new();
     for shard in 0..shards {
         let bell = bell_of(1 + shard);
-        let (tick_tx, tick_rx) = ring(layout.ticks_depth, ingest_bell.clone(), bell.clone());
+        let (mut tick_tx, mut tick_rx) = ring(layout.ticks_depth, ingest_bell.clone(), bell.clone());
+        if candles.preallocate {
+            warm(&mut tick_tx, &mut tick_rx, Tick::watermark(UnixNanos::MIN));
+        }
         tick_senders.push(tick_tx);
         let links = outlet_ends.iter_mut().enumerate().map(|(k, ends)| {
             let outlet_bell = bell_of(1 + shards + k);
-            let (event_tx, event_rx) = ring(layout.events_depth, bell.clone(), outlet_bell.clone());
+            let (mut event_tx, mut event_rx) = ring(layout.events_depth, bell.clone(), outlet_bell.clone());
+            if candles.preallocate {
+                warm(&mut event_tx, &mut event_rx, Event::resync());
+            }
             let (interest_tx, interest_rx) = ring(layout.interests_depth, outlet_bell, bell.clone());
             ends.events.push(event_rx);
             ends.interests.push(interest_tx);

@@ -202,3 +202,15 @@ fn a_universe_file_wins_over_the_table_and_several_connections_share_a_list() {
     );
     assert!(config.explain().contains("universes are read again"));
 }
+
+#[test]
+fn the_desk_of_the_readme_is_well_formed_and_explained_as_it_says() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let desk = readme.split("<!-- desk -->").nth(1).unwrap();
+    let text = desk.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = load("readme", text, &[KEY]).unwrap();
+    let explained = config.explain();
+    for line in explained.lines().skip_while(|line| !line.starts_with("feed")) {
+        assert!(desk.contains(line), "the README does not say {line:?}");
+    }
+}

@@ -70,8 +70,8 @@ flaws! {
 
 /// Volumes past this are refused, in 1e-8: products with any price, and sums of 2^20 of them, still fit.
 const VOLUME_MAX: i128 = 1 << 80;
-/// Turnovers past this are refused, in 1e-17: sums of 2^20 of them still fit.
-const NOTIONAL_MAX: i128 = 1 << 106;
+/// Turnovers past this are refused, in 1e-17: sums of 2^26 of them still fit.
+const NOTIONAL_MAX: i128 = 1 << 100;
 
 /// A bar of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Where ticks come from: dialects, which turn bytes into ticks and do no I/O, and the sources that bring the bytes.
 
+pub mod alpaca;
+pub mod bar;
 pub mod binance;
 pub mod client;
 pub mod coverage;
@@ -11,9 +13,12 @@ mod frames;
 pub mod json;
 pub mod lines;
 pub mod massive;
+pub mod massive_scan;
 pub mod pipe;
 pub mod pool;
 pub mod reject;
+pub mod rfc3339;
+pub mod scan;
 pub mod session;
 pub mod source;
 pub mod tcp;

@@ -20,6 +20,6 @@ mod sync {
 pub use clock::Clock;
 pub use metrics::{Latency, Report};
 pub use park::Bell;
-pub use ring::{Receiver, Sender, ring};
+pub use ring::{Receiver, Sender, ring, warm};
 pub use stage::{Stage, Turned};
 pub use transport::{Listener, Ready, Registrar, Stream};

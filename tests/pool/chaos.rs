@@ -38,9 +38,8 @@ struct Chaos {
     /// Since when a symbol is not served.
     unserved: BTreeMap<usize, i64>,
     lines: usize,
-    members: usize,
-    /// When a member was put out, and how many others of its line stayed.
-    put_out: Vec<(i64, usize, usize)>,
+    /// How often a member was put out.
+    put_out: usize,
 }
 
 impl Chaos {
@@ -60,8 +59,7 @@ impl Chaos {
             deaf_until: 0,
             unserved: BTreeMap::new(),
             lines,
-            members,
-            put_out: Vec::new(),
+            put_out: 0,
         }
     }
 
@@ -129,9 +127,9 @@ impl Chaos {
         self.seen.read = self.world.log.len();
     }
 
-    fn cycle(&mut self, healing_only: bool) {
+    fn cycle(&mut self) {
         let alive = self.world.alive();
-        if !alive.is_empty() && !healing_only {
+        if !alive.is_empty() {
             let victim = alive[self.world.random.below(alive.len() as u64) as usize];
             match self.world.random.below(8) {
                 0 => self.world.cut(victim, Loss::Reset),
@@ -154,18 +152,8 @@ impl Chaos {
                 5 => {
                     // Another program takes one of the account's places, and gives it back later.
                     let up = self.world.alive().len();
-                    let oldest =
-                        self.world.alive().into_iter().min_by_key(|wire| self.world.wires[*wire].authorized);
-                    let line = oldest.map_or(0, |wire| self.world.wires[wire].line);
-                    let stay = self
-                        .world
-                        .alive()
-                        .iter()
-                        .filter(|wire| self.world.wires[**wire].line == line)
-                        .count()
-                        - 1;
                     self.world.places = up.saturating_sub(1);
-                    self.put_out.push((self.world.now, line, stay));
+                    self.put_out += 1;
                     self.world.put_out_the_oldest();
                     let ms = 1_000 + self.world.random.below(6_000) as i64;
                     self.pass(ms);
@@ -195,7 +183,7 @@ impl Chaos {
     /// What was ordered about a symbol around a time, for whoever looks into a failure.
     fn orders_around(&self, symbol: usize, ms: i64) -> String {
         let param = format!("T.S{symbol}");
-        let near = self.world.log.iter().filter(|(at, ..)| (ms - 8_000..ms + 2_000).contains(at));
+        let near = self.world.log.iter().filter(|(at, ..)| (ms - 8_000..ms + 8_000).contains(at));
         let lines = near.filter_map(|(at, line, order)| match order {
             Order::Send { slot, text } => {
                 let text = String::from_utf8_lossy(text);
@@ -246,12 +234,12 @@ impl Chaos {
 
 #[test]
 fn whatever_happens_what_is_lost_is_told_and_what_lives_serves() {
-    let mut lost = 0;
+    let (mut lost, mut put_out) = (0, 0);
     for (seed, lines, members) in [(1, 1, 3), (2, 1, 1), (3, 2, 1), (4, 2, 2)] {
         let mut chaos = Chaos::new(seed, lines, members);
         chaos.pass(4_000);
         for _ in 0..CYCLES / 4 {
-            chaos.cycle(false);
+            chaos.cycle();
         }
         // At the end all is well again: everything is served, and no gap is open.
         chaos.pass(20_000);
@@ -281,9 +269,9 @@ fn whatever_happens_what_is_lost_is_told_and_what_lives_serves() {
                 assert!(window[7] - window[0] > 4_000, "line {line} slot {slot}: {window:?}");
             }
         }
-        assert!(chaos.members == members && !chaos.put_out.is_empty());
+        put_out += chaos.put_out;
     }
-    assert!(lost > 100);
+    assert!(lost > 100 && put_out > 5, "{lost} trades lost, {put_out} times put out: too little was tried");
 }
 
 #[test]
@@ -323,7 +311,7 @@ fn the_same_seed_gives_the_same_orders() {
         let mut chaos = Chaos::new(seed, 1, 3);
         chaos.pass(4_000);
         for _ in 0..10 {
-            chaos.cycle(false);
+            chaos.cycle();
         }
         chaos.world.log
     };

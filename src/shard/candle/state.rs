@@ -63,10 +63,12 @@ pub(super) struct SymbolState {
     pub(super) parents_due: UnixNanos,
     /// Levels above the finest that expect nothing, and levels that have bars open to revision: bit by level, so that a close
     /// touches only the levels that it concerns.
-    pub(super) idle_parents: u32,
-    pub(super) revisable: u32,
+    pub(super) idle_parents: u64,
+    pub(super) revisable: u64,
     /// The other open bars, by start.
     pub(super) others: VecDeque<Record>,
+    /// What the open bars bring to the day where that differs, by start.
+    pub(super) open_daily: VecDeque<Record>,
     /// By level: start of the first interval that has closed children and is not closed itself.
     pub(super) pending: Box<[UnixNanos]>,
     pub(super) levels: Box<[Level]>,
