@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tickwire::config::Config;
-use tickwire::feed::{self, INGEST_PATH, Origin, SourceOptions};
+use tickwire::feed::{self, Endpoint, INGEST_PATH, Origin, SourceOptions};
 use tickwire::ingest::Pace;
 use tickwire::latency::{IntervalLog, Totals, with_interval_log};
 use tickwire::model::UnixNanos;
@@ -72,6 +72,14 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
                 }
                 (Origin::WebSocket(_), Some(addr)) => {
                     eprintln!("tickwire: {} takes publishers at ws://{addr}{INGEST_PATH}", source.name);
+                }
+                (Origin::Connect(pool), _) => {
+                    let Endpoint { tls, host, port, .. } = &pool.endpoint;
+                    let (scheme, n) = (if *tls { "wss" } else { "ws" }, pool.members.len());
+                    eprintln!(
+                        "tickwire: {} connects to {scheme}://{host}:{port}, {n} at a time",
+                        source.name
+                    );
                 }
                 _ => {}
             }
