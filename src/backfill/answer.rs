@@ -82,6 +82,24 @@ pub struct Row {
     pub has_notional: bool,
 }
 
+/// Averages have more digits than prices: they are read in 1e-18.
+const AVERAGE_SCALE: u32 = 18;
+/// The highest price in that unit.
+const AVERAGE_MAX: i128 = i64::MAX as i128 * AVERAGE_PER_PRICE;
+/// 1e-18 in 1e-9.
+const AVERAGE_PER_PRICE: i128 = 1_000_000_000;
+
+/// An average price in 1e-18 times a volume in 1e-8 of at most [`VOLUME_MAX`]: in 1e-17, half to even. `None` where it does not
+/// fit.
+fn average_times(average: i128, volume: i128) -> Option<i128> {
+    // In two parts, as the whole product has up to 173 bits.
+    let part = (average % AVERAGE_PER_PRICE) * volume;
+    let sum = (average / AVERAGE_PER_PRICE).checked_mul(volume)?.checked_add(part / AVERAGE_PER_PRICE)?;
+    let twice = 2 * (part % AVERAGE_PER_PRICE);
+    let up = twice > AVERAGE_PER_PRICE || (twice == AVERAGE_PER_PRICE && sum & 1 == 1);
+    Some(sum + i128::from(up))
+}
+
 /// What one answer gave.
 #[derive(Debug, Default)]
 pub struct Answer {
@@ -205,11 +223,10 @@ impl Answer {
             Some(Worth::Turnover(cell)) => {
                 Some(self.sum(cell, cells.quoted, Price::SCALE + Size::SCALE, NOTIONAL_MAX)?)
             }
-            // 1e-9 times 1e-8 is 1e-17, the unit of a turnover: the product is exact.
             Some(Worth::Average(cell)) => {
-                let average = self.price(cell, cells.quoted)?;
-                let product = i128::from(average.0).checked_mul(volume).ok_or(Flaw::VolumeRange)?;
-                Some(product).filter(|&sum| sum <= NOTIONAL_MAX).ok_or(Flaw::VolumeRange).map(Some)?
+                let average = self.positive(cell, cells.quoted, AVERAGE_SCALE, AVERAGE_MAX)?;
+                let sum = average_times(average, volume).filter(|&sum| sum <= NOTIONAL_MAX);
+                Some(sum.ok_or(Flaw::VolumeRange)?)
             }
         };
         if volume == 0 && cells.trades.is_some() && trades == 0 {
@@ -229,12 +246,14 @@ impl Answer {
     }
 
     fn price(&mut self, cell: Scalar<'_>, quoted: bool) -> Result<Price, Flaw> {
-        let fixed =
-            self.fixed(cell, quoted, Price::SCALE).map_err(|flaw| flaw.unwrap_or(Flaw::PriceRange))?;
-        match i64::try_from(fixed.units) {
-            Ok(units) if units > 0 => Ok(Price(units)),
-            _ => Err(Flaw::PriceRange),
-        }
+        let units = self.positive(cell, quoted, Price::SCALE, i128::from(i64::MAX))?;
+        i64::try_from(units).map(Price).map_err(|_| Flaw::PriceRange)
+    }
+
+    /// A price above zero, in units of `10^-scale`.
+    fn positive(&mut self, cell: Scalar<'_>, quoted: bool, scale: u32, most: i128) -> Result<i128, Flaw> {
+        let fixed = self.fixed(cell, quoted, scale).map_err(|flaw| flaw.unwrap_or(Flaw::PriceRange))?;
+        Some(fixed.units).filter(|units| (1..=most).contains(units)).ok_or(Flaw::PriceRange)
     }
 
     /// A number from 0 to `most`, in units of `10^-scale`.
