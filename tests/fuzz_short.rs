@@ -158,3 +158,8 @@ fn answers_of_massive_hold() {
 fn answers_of_binance_hold() {
     hold("rest_binance", mutants() * 4);
 }
+
+#[test]
+fn alpaca_messages_hold() {
+    hold("alpaca", mutants() * 4);
+}

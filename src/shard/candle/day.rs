@@ -28,7 +28,7 @@ impl Today {
         }
         self.sums.volume.0 += bar.volume.0;
         self.sums.notional.0 += bar.notional.0;
-        if bar.start < self.first {
+        if bar.start < self.first && record.is_whole() {
             (self.first, self.sums.open) = (bar.start, bar.open);
         }
     }
@@ -42,8 +42,8 @@ impl Today {
         // What is taken away was added before.
         self.sums.volume.0 = self.sums.volume.0 + bar.volume.0 - before.bar.volume.0;
         self.sums.notional.0 += bar.notional.0 - before.bar.notional.0;
-        if bar.start == self.first && bar.trades > 0 {
-            self.sums.open = bar.open;
+        if bar.start <= self.first && after.is_whole() {
+            (self.first, self.sums.open) = (bar.start, bar.open);
         }
     }
 

@@ -5,7 +5,8 @@ use bytemuck::Zeroable;
 use crate::model::{BarState, Event, Quote, Reason, TickKind, Topic};
 
 use super::super::record::Record;
-use super::{Candles, KeepTrades, NO_START, fact};
+use super::history::fact;
+use super::{Candles, KeepTrades, NO_START};
 
 impl Candles {
     /// The forming bar of a timeframe: of the interval that the last tick was in.
@@ -20,7 +21,7 @@ impl Candles {
             current.or(pending).or_else(|| state.others.front().map(|record| record.bar.start))?.floor(len);
         let mut sum = Record::empty(start);
         self.gather(symbol, level, start, start + len, &mut sum);
-        (sum.bar.trades > 0).then(|| {
+        sum.is_whole().then(|| {
             Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.bar)
                 .at(sum.closed.ts_event, sum.ts_recv)
                 .revision(0, Reason::None, sum.flags)
@@ -31,8 +32,9 @@ impl Candles {
     pub fn newest_closed(&self, symbol: u32, level: usize) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
         let at = &state.levels[level];
-        let place = self.arena.back(&at.bars)?;
-        let mut event = fact(Topic::bars(state.id, level), self.arena.get(place));
+        // Bars without a price were never published.
+        let (_, record) = self.arena.backward(&at.bars).find(|(_, record)| record.sequence > 0)?;
+        let mut event = fact(Topic::bars(state.id, level), record);
         event.sequence = at.sequence;
         Some(event)
     }

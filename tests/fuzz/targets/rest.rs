@@ -60,7 +60,7 @@ fn massive_row(row: &OwnedValue) -> (Option<i64>, Option<Plain>) {
     let start = field(row, "t").and_then(whole).and_then(|ms| i64::try_from(ms).ok());
     let rest = || {
         let value = |name| number(field(row, name)?);
-        let volume = number::sum(&value("v")?, 8, VOLUME_MAX)?;
+        let volume = number::sum_within(&value("v")?, 8, VOLUME_MAX)?;
         let turnover = match field(row, "vw") {
             None => None,
             Some(_) => Some(number::average_times(&value("vw")?, volume, NOTIONAL_MAX)?),
@@ -85,8 +85,8 @@ fn binance_row(row: &OwnedValue) -> (Option<i64>, Option<Plain>) {
     let rest = || {
         let value = |at: usize| cells[at].as_str().map(Number::Text);
         let prices = [price(&value(1)?)?, price(&value(2)?)?, price(&value(3)?)?, price(&value(4)?)?];
-        let volume = number::sum(&value(5)?, 8, VOLUME_MAX)?;
-        let turnover = number::sum(&value(7)?, 17, NOTIONAL_MAX)?;
+        let volume = number::sum_within(&value(5)?, 8, VOLUME_MAX)?;
+        let turnover = number::sum_within(&value(7)?, 17, NOTIONAL_MAX)?;
         let trades = u32::try_from(whole(&cells[8])?).ok()?;
         Some((start?, prices, volume, Some(turnover), u64::from(trades)))
     };

@@ -1,0 +1,203 @@
+//! Closing bars by the clock: the finest first, then those above them, in order of time.
+
+use crate::model::{Nanos, UnixNanos};
+
+use super::super::record::Record;
+use super::{BarClock, Candles, NO_START, Sink};
+
+impl Candles {
+    /// Sets the symbol's timer by our own clock. With the event clock there are no timers.
+    pub(super) fn schedule(&mut self, symbol: u32, offset: Nanos) {
+        if self.options.clock == BarClock::Live {
+            match self.symbols[symbol as usize].deadline {
+                UnixNanos::MAX => self.timers.remove(symbol),
+                deadline => self.timers.set(symbol, deadline.minus(offset)),
+            }
+        }
+    }
+
+    /// Closes everything whose end and grace are past, in order of time, children before parents.
+    pub(super) fn close_due(&mut self, symbol: u32, clock: UnixNanos, sink: &mut impl Sink) {
+        let limit = clock.minus(self.options.grace);
+        let finest = self.specs[0].len;
+        loop {
+            let state = &mut self.symbols[symbol as usize];
+            let current = state.current.bar.start;
+            let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
+            if first == NO_START || first + finest > limit {
+                break;
+            }
+            if state.parents_due <= first {
+                self.close_parents(symbol, first, sink);
+            }
+            let state = &mut self.symbols[symbol as usize];
+            let record = if first == current {
+                state.current_end = UnixNanos::MIN;
+                std::mem::replace(&mut state.current, Record::empty(NO_START))
+            } else {
+                state.others.pop_front().unwrap_or(Record::empty(first))
+            };
+            self.open_bars -= 1;
+            state.levels[0].closed_to = first + finest;
+            self.append(symbol, 0, record, sink);
+            self.close_daily(symbol, first);
+            if self.options.seal_after == Nanos::ZERO {
+                self.seal(symbol, clock);
+            }
+            for level in bits(self.symbols[symbol as usize].idle_parents) {
+                self.expect_parent(symbol, level, first.floor(self.specs[level].len));
+            }
+        }
+        if self.symbols[symbol as usize].parents_due <= limit {
+            self.close_parents(symbol, limit, sink);
+        }
+        for level in [Some(0), self.daily_base].into_iter().flatten() {
+            let closed_to = &mut self.symbols[symbol as usize].levels[level].closed_to;
+            *closed_to = limit.floor(finest).max(*closed_to);
+        }
+        if self.options.seal_after != Nanos::MAX {
+            self.seal(symbol, clock);
+        }
+        self.set_deadline(symbol);
+    }
+
+    /// Notes that a coarse interval has data and is to be closed at its end.
+    #[inline]
+    pub(super) fn expect_parent(&mut self, symbol: u32, level: usize, start: UnixNanos) {
+        if level > 0 && Some(level) != self.daily_base {
+            let state = &mut self.symbols[symbol as usize];
+            debug_assert!(start >= state.levels[level].closed_to, "a closed interval closes once");
+            state.idle_parents &= !(1 << level);
+            let pending = &mut state.pending[level];
+            *pending = start.min(*pending);
+            state.parents_due = state.parents_due.min(*pending + self.specs[level].len);
+        }
+    }
+
+    /// Closes the coarse bars that end at `limit` or before, finer ones first.
+    pub(super) fn close_parents(&mut self, symbol: u32, limit: UnixNanos, sink: &mut impl Sink) {
+        let parents = self.all_parents();
+        for level in bits(parents & !self.symbols[symbol as usize].idle_parents) {
+            let len = self.specs[level].len;
+            loop {
+                let start = self.symbols[symbol as usize].pending[level];
+                if start == NO_START || start + len > limit {
+                    break;
+                }
+                let mut record = Record::empty(start);
+                self.gather(symbol, level, start, start + len, &mut record);
+                let next = self.next_pending(symbol, level, start + len);
+                let state = &mut self.symbols[symbol as usize];
+                if next == NO_START {
+                    state.idle_parents |= 1 << level;
+                }
+                state.pending[level] = next;
+                state.levels[level].closed_to = start + len;
+                // All its trades may have been cancelled before it closed.
+                if !record.is_empty() {
+                    self.append(symbol, level, record, sink);
+                }
+            }
+        }
+        let state = &mut self.symbols[symbol as usize];
+        let expecting = bits(parents & !state.idle_parents);
+        let ends = expecting.map(|level| state.pending[level] + self.specs[level].len);
+        state.parents_due = ends.min().unwrap_or(UnixNanos::MAX);
+    }
+
+    /// The first interval of `level` from `from` on that has closed data.
+    pub(super) fn next_pending(&self, symbol: u32, level: usize, from: UnixNanos) -> UnixNanos {
+        let state = &self.symbols[symbol as usize];
+        let below = self.specs[level].child;
+        let (at, child) = (&state.levels[level], &state.levels[below]);
+        let newer = self.arena.backward(&child.bars).take(child.unsealed as usize);
+        let closed = newer.map(|(_, record)| record.bar.start).take_while(|&start| start >= from).last();
+        let sealed = (at.prefix.bar.start >= from).then_some(at.prefix.bar.start);
+        let due = Some(state.pending[below]).filter(|&start| start != NO_START && start >= from);
+        let first = [closed, sealed, due].into_iter().flatten().min();
+        first.map_or(NO_START, |start| start.floor(self.specs[level].len))
+    }
+
+    /// Merges into `sum` everything of `[start, end)` that is not in a closed bar of `level` itself.
+    pub(super) fn gather(
+        &self,
+        symbol: u32,
+        level: usize,
+        start: UnixNanos,
+        end: UnixNanos,
+        sum: &mut Record,
+    ) {
+        let state = &self.symbols[symbol as usize];
+        let inside = |record: &Record| record.bar.start >= start && record.bar.start < end;
+        if level == 0 {
+            state
+                .others
+                .iter()
+                .chain([&state.current])
+                .filter(|record| inside(record))
+                .for_each(|r| sum.merge(r));
+            return;
+        }
+        if Some(level) == self.daily_base {
+            state.open_daily.iter().filter(|record| inside(record)).for_each(|r| sum.merge(r));
+            return;
+        }
+        let (at, child_level) = (&state.levels[level], self.specs[level].child);
+        let child = &state.levels[child_level];
+        if inside(&at.prefix) {
+            sum.merge(&at.prefix);
+        }
+        let newer = self.arena.backward(&child.bars).take(child.unsealed as usize).map(|(_, record)| record);
+        for record in newer.skip_while(|r| r.bar.start >= end).take_while(|r| r.bar.start >= start) {
+            sum.merge(record);
+        }
+        self.gather(symbol, child_level, start.max(child.closed_to), end, sum);
+    }
+
+    pub(super) fn set_deadline(&mut self, symbol: u32) {
+        let state = &mut self.symbols[symbol as usize];
+        let current = state.current.bar.start;
+        let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
+        let open = if first == NO_START { UnixNanos::MAX } else { first + self.specs[0].len };
+        let due = open.min(state.parents_due);
+        state.deadline = due + self.options.grace;
+    }
+
+    /// Closes what is due by the clock: `now`, and each feed's offset by its source number.
+    pub fn fire(&mut self, now: UnixNanos, offset_of: impl Fn(u8) -> Nanos, sink: &mut impl Sink) -> usize {
+        let mut fired = 0;
+        while let Some(symbol) = self.timers.pop_due(now) {
+            let state = &self.symbols[symbol as usize];
+            let offset = offset_of(state.source);
+            let clock = now + offset;
+            if state.deadline <= clock {
+                self.close_due(symbol, clock, sink);
+            }
+            self.schedule(symbol, offset);
+            fired += 1;
+        }
+        fired
+    }
+
+    /// When the next timer is due, by our clock.
+    pub fn next_timer(&self) -> Option<UnixNanos> {
+        self.timers.first()
+    }
+
+    /// The end of input: closes every bar of every symbol.
+    pub fn close_all(&mut self, sink: &mut impl Sink) {
+        for symbol in 0..self.symbols.len() as u32 {
+            self.close_due(symbol, UnixNanos::MAX, sink);
+            self.schedule(symbol, Nanos::ZERO);
+        }
+    }
+}
+
+/// The levels whose bits are set, finest first.
+pub(super) fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let level = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (level < 64).then_some(level)
+    })
+}
