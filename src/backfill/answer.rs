@@ -4,6 +4,7 @@ use crate::feed::field::Number;
 use crate::feed::json::Scalar;
 use crate::model::decimal::{self, Fixed, NumberError};
 use crate::model::{Bar, Nanos, Notional, Price, Size, UnixNanos, Volume};
+use crate::runtime::metrics::counters;
 
 /// What was asked for: the bars of one length of one symbol that begin in `[from, to)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,30 +34,9 @@ impl Asked<'_> {
     }
 }
 
-macro_rules! flaws {
-    ($($variant:ident $name:literal $doc:literal,)*) => {
-        /// Why a row is no bar.
-        #[repr(u8)]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Flaw {
-            $(#[doc = $doc] $variant,)*
-        }
-
-        impl Flaw {
-            /// All of them, in the order of their counters.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// What counters and notes call it.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-flaws! {
+counters! {
+    /// Why a row is no bar.
+    Flaw {
     MissingField "missing_field" "A field that every row has is not there.",
     WrongType "wrong_type" "A field of another JSON type than it must have, or a row that is no row.",
     BadNumber "bad_number" "Not a decimal number of JSON's form, or no whole one where it must be.",
@@ -66,6 +46,7 @@ flaws! {
     TimeRange "time_range" "A beginning that no bar of the length has, or outside of what was asked for.",
     Repeated "repeated" "A beginning not after that of the row before.",
     Unfinished "unfinished" "An interval that by the vendor's clock is not over.",
+    }
 }
 
 /// Volumes past this are refused, in 1e-8: products with any price, and sums of 2^20 of them, still fit.
