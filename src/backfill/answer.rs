@@ -36,7 +36,8 @@ impl Asked<'_> {
 
 counters! {
     /// Why a row is no bar.
-    Flaw {
+    enum Flaw;
+
     MissingField "missing_field" "A field that every row has is not there.",
     WrongType "wrong_type" "A field of another JSON type than it must have, or a row that is no row.",
     BadNumber "bad_number" "Not a decimal number of JSON's form, or no whole one where it must be.",
@@ -46,10 +47,9 @@ counters! {
     TimeRange "time_range" "A beginning that no bar of the length has, or outside of what was asked for.",
     Repeated "repeated" "A beginning not after that of the row before.",
     Unfinished "unfinished" "An interval that by the vendor's clock is not over.",
-    }
 }
 
-/// Volumes past this are refused, in 1e-8: products with any price, and sums of 2^20 of them, still fit.
+/// Volumes past this are refused, in 1e-8: sums of 2^40 of them still fit.
 const VOLUME_MAX: i128 = 1 << 80;
 /// Turnovers past this are refused, in 1e-17: sums of 2^26 of them still fit.
 const NOTIONAL_MAX: i128 = 1 << 100;

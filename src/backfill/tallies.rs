@@ -10,7 +10,8 @@ use super::answer::{Answer, Flaw};
 
 counters! {
     /// What is counted.
-    Count {
+    enum Count;
+
     Wishes "wishes" "Gaps that were to be filled.",
     Merged "wishes_merged" "Of them, such as waited already, in part or whole.",
     LeftOut "wishes_left_out" "Of them, such as found no room in the queue.",
@@ -34,7 +35,6 @@ counters! {
     Empty "rows_empty" "Of them, intervals without trades.",
     Refused "rows_refused" "Of them, such as are no bars.",
     Rounded "rounded_digits" "Numbers that lost digits past the unit.",
-    }
 }
 
 /// Longest note, in bytes.

@@ -8,7 +8,8 @@ use crate::runtime::metrics::{Notes, counters};
 
 counters! {
     /// Why a record did not become a tick.
-    Reason {
+    enum Reason;
+
     MalformedJson "malformed_json" "Not JSON.",
     MalformedRow "malformed_row" "A row with other fields than the header, or with a broken quotation.",
     BadHeader "bad_header" "A header that cannot be used, and each row under it.",
@@ -33,7 +34,6 @@ counters! {
     SymbolsMax "symbols_max" "One more symbol than the table may hold.",
     LineTooLong "line_too_long" "A line or message past its limit.",
     NotUtf8 "not_utf8" "A text message that is not UTF-8.",
-    }
 }
 
 /// How many distinct skipped types are told apart; the rest are `other`. A peer chooses the names, so they are bounded.

@@ -9,7 +9,7 @@ use crate::model::{Nanos, UnixNanos};
 
 /// An enum of counters: each variant with the name that reports call it by, and what it counts.
 macro_rules! counters {
-    ($(#[$about:meta])* $counters:ident { $($variant:ident $name:literal $doc:literal,)* }) => {
+    ($(#[$about:meta])* enum $counters:ident; $($variant:ident $name:literal $doc:literal,)*) => {
         $(#[$about])*
         #[repr(u8)]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
