@@ -11,6 +11,7 @@
 use crate::model::{Price, Size, Tick, TradeId, UnixNanos};
 
 use super::bar::{self, BarFields};
+use super::binance_scan;
 use super::dialect::Dialect;
 use super::field::{AHEAD_MAX, Context, EARLIEST, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
@@ -39,6 +40,9 @@ impl Dialect for Binance {
             Some(at) if cx.recorded => at,
             _ => cx.now,
         };
+        if binance_scan::scan(&line[body_at..], received, cx, out) {
+            return;
+        }
         self.json.read(&mut line[body_at..], cx, &mut |value, cx| message(value, received, cx, out));
     }
 }

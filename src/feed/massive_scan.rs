@@ -6,8 +6,8 @@
 
 use crate::model::{NOTIONAL_MAX, Price, Size, SymbolCache, Tick, TradeId, UnixNanos, Venue};
 
-use super::field::{AHEAD_MAX, Context, EARLIEST};
-use super::scan::{Cursor, key};
+use super::field::Context;
+use super::scan::{Cursor, Seen, Times, key};
 
 const C: u32 = key("c");
 const I: u32 = key("i");
@@ -37,8 +37,7 @@ pub fn scan(text: &[u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) -> bool {
         symbols: cx.symbols,
         now: cx.now,
         source: cx.source,
-        earliest_ms: EARLIEST.millis() as u64,
-        latest_ms: u64::try_from((cx.now + AHEAD_MAX).millis()).unwrap_or(0),
+        times: Times::of(cx),
         conditions_cut: 0,
     };
     if scan.message(out).is_none() {
@@ -55,27 +54,8 @@ struct Scan<'a> {
     symbols: &'a SymbolCache,
     now: UnixNanos,
     source: u8,
-    /// Times that a feed may say now.
-    earliest_ms: u64,
-    latest_ms: u64,
+    times: Times,
     conditions_cut: u64,
-}
-
-/// Which keys that count a record has had: none of them comes twice.
-struct Seen(u32);
-
-impl Seen {
-    #[inline]
-    fn once(&mut self, bit: u32) -> Option<()> {
-        let fresh = self.0 & bit == 0;
-        self.0 |= bit;
-        fresh.then_some(())
-    }
-
-    #[inline]
-    fn has(&self, bits: u32) -> Option<()> {
-        (self.0 & bits == bits).then_some(())
-    }
 }
 
 impl Scan<'_> {
@@ -100,7 +80,7 @@ impl Scan<'_> {
     #[inline]
     fn trade(&mut self) -> Option<Tick> {
         let symbol = self.at.known_symbol(self.symbols)?;
-        let mut seen = Seen(0);
+        let mut seen = Seen::default();
         let (mut price, mut size, mut decimal_size) = (Price(0), Size(0), None);
         let (mut at, mut sequence, mut id) = (UnixNanos(0), None, TradeId::NONE);
         let (mut venue, mut tape, mut trf, mut conditions) = (0, 0, 0, [0; 4]);
@@ -136,7 +116,7 @@ impl Scan<'_> {
                 }
                 T => {
                     seen.once(1 << 7)?;
-                    at = self.time()?;
+                    at = self.times.at(self.at.int()?)?;
                 }
                 Q => {
                     seen.once(1 << 8)?;
@@ -175,7 +155,7 @@ impl Scan<'_> {
     #[inline]
     fn quote(&mut self) -> Option<Tick> {
         let symbol = self.at.known_symbol(self.symbols)?;
-        let mut seen = Seen(0);
+        let mut seen = Seen::default();
         let (mut bid, mut ask) = ((Price(0), Size(0)), (Price(0), Size(0)));
         let (mut bid_venue, mut ask_venue) = (0, 0);
         let (mut at, mut tape, mut conditions) = (UnixNanos(0), 0, [0; 4]);
@@ -214,7 +194,7 @@ impl Scan<'_> {
                 }
                 T => {
                     seen.once(1 << 7)?;
-                    at = self.time()?;
+                    at = self.times.at(self.at.int()?)?;
                 }
                 Z => {
                     seen.once(1 << 8)?;
@@ -241,12 +221,6 @@ impl Scan<'_> {
         tick.source = self.source;
         tick.conditions = conditions;
         Some(tick)
-    }
-
-    #[inline]
-    fn time(&mut self) -> Option<UnixNanos> {
-        let ms = self.at.int().filter(|ms| (self.earliest_ms..=self.latest_ms).contains(ms))?;
-        UnixNanos::from_millis(ms as i64)
     }
 
     /// Up to four codes, of an array or a number alone; 0 takes no place.

@@ -3,7 +3,9 @@
 //! It knows a part of JSON, and says `None` at all else, also at some things that JSON allows. So whatever it takes means what
 //! JSON says, and whoever uses it needs another way for the rest. Eight bytes are looked at as one word.
 
-use crate::model::{Price, Size, SymbolCache, SymbolId, TradeId};
+use crate::model::{Price, Size, SymbolCache, SymbolId, TradeId, UnixNanos};
+
+use super::field::{AHEAD_MAX, Context, EARLIEST};
 
 /// The most digits of a whole number or of decimal text: any of so many fit a word.
 const DIGITS_MAX: u32 = 18;
@@ -213,6 +215,48 @@ impl<'a> Cursor<'a> {
         let name = &self.0[..end];
         self.skip(end + 1);
         symbols.known(name)
+    }
+}
+
+/// Which keys that count a record has had: none of them comes twice.
+#[derive(Default)]
+pub struct Seen(u32);
+
+impl Seen {
+    /// Marks a key, if it is the first of its kind.
+    #[inline]
+    pub fn once(&mut self, bit: u32) -> Option<()> {
+        let fresh = self.0 & bit == 0;
+        self.0 |= bit;
+        fresh.then_some(())
+    }
+
+    /// Whether all of these keys came.
+    #[inline]
+    pub fn has(&self, bits: u32) -> Option<()> {
+        (self.0 & bits == bits).then_some(())
+    }
+}
+
+/// The times in ms that a feed may say now.
+pub struct Times {
+    earliest: u64,
+    latest: u64,
+}
+
+impl Times {
+    /// As the context's clock has it.
+    #[inline]
+    pub fn of(cx: &Context<'_>) -> Self {
+        let whole = |at: UnixNanos| u64::try_from(at.millis()).unwrap_or(0);
+        Self { earliest: whole(EARLIEST), latest: whole(cx.now + AHEAD_MAX) }
+    }
+
+    /// A time that is one of them.
+    #[inline]
+    pub fn at(&self, ms: u64) -> Option<UnixNanos> {
+        let good = (self.earliest..=self.latest).contains(&ms);
+        if good { UnixNanos::from_millis(ms as i64) } else { None }
     }
 }
 
