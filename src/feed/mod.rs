@@ -3,6 +3,7 @@
 pub mod alpaca;
 pub mod bar;
 pub mod binance;
+pub mod binance_kline;
 pub mod binance_scan;
 pub mod csv;
 pub mod dialect;
