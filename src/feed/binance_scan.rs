@@ -62,7 +62,7 @@ impl Scan<'_> {
         } else {
             // Spot's best quote, which names no event.
             self.at.expect(b"{\"u\":")?;
-            self.at.int()?;
+            self.at.skip_int()?;
             self.quote()?
         };
         if combined {
@@ -92,7 +92,7 @@ impl Scan<'_> {
                 }
                 TIME => {
                     seen.once(1 << 3)?;
-                    at = self.times.at(self.at.int()?)?;
+                    at = self.times.at(self.at.millis()?)?;
                 }
                 there if there == id_key => {
                     seen.once(1 << 4)?;
@@ -102,9 +102,7 @@ impl Scan<'_> {
                     seen.once(1 << 5)?;
                     self.at.expect(b"\"MARKET\"")?;
                 }
-                EVENT_TIME | TRADE_ID | BUYER | SELLER | FIRST | LAST => {
-                    self.at.int()?;
-                }
+                EVENT_TIME | TRADE_ID | BUYER | SELLER | FIRST | LAST => self.at.skip_int()?,
                 MAKER | BEST => {
                     if !self.at.eat(b"true") {
                         self.at.expect(b"false")?;
@@ -152,15 +150,13 @@ impl Scan<'_> {
                 }
                 TIME => {
                     seen.once(1 << 5)?;
-                    time = Some(self.at.int()?);
+                    time = Some(self.at.millis()?);
                 }
                 EVENT_TIME => {
                     seen.once(1 << 6)?;
-                    event_time = Some(self.at.int()?);
+                    event_time = Some(self.at.millis()?);
                 }
-                UPDATE => {
-                    self.at.int()?;
-                }
+                UPDATE => self.at.skip_int()?,
                 _ => return None,
             }
         }

@@ -116,7 +116,7 @@ impl Scan<'_> {
                 }
                 T => {
                     seen.once(1 << 7)?;
-                    at = self.times.at(self.at.int()?)?;
+                    at = self.times.at(self.at.millis()?)?;
                 }
                 Q => {
                     seen.once(1 << 8)?;
@@ -126,9 +126,7 @@ impl Scan<'_> {
                     seen.once(1 << 9)?;
                     trf = self.at.byte()?;
                 }
-                PT | TRFT => {
-                    self.at.int()?;
-                }
+                PT | TRFT => self.at.skip_int()?,
                 _ => return None,
             }
         }
@@ -194,7 +192,7 @@ impl Scan<'_> {
                 }
                 T => {
                     seen.once(1 << 7)?;
-                    at = self.times.at(self.at.int()?)?;
+                    at = self.times.at(self.at.millis()?)?;
                 }
                 Z => {
                     seen.once(1 << 8)?;
@@ -203,11 +201,9 @@ impl Scan<'_> {
                 // Indicators, which are not kept.
                 I => {
                     seen.once(1 << 9)?;
-                    self.numbers(|_| {})?;
+                    self.list(|at| at.skip_int())?;
                 }
-                Q => {
-                    self.at.int()?;
-                }
+                Q => self.at.skip_int()?,
                 _ => return None,
             }
         }
@@ -226,33 +222,34 @@ impl Scan<'_> {
     /// Up to four codes, of an array or a number alone; 0 takes no place.
     #[inline]
     fn conditions(&mut self) -> Option<[u8; 4]> {
-        let (mut codes, mut n, mut good) = ([0; 4], 0, true);
-        self.numbers(|number| match u8::try_from(number) {
-            Ok(0) => {}
-            Ok(code) => {
-                if let Some(slot) = codes.get_mut(n) {
-                    *slot = code;
+        let (mut codes, mut n) = ([0; 4], 0);
+        self.list(|at| {
+            match at.byte()? {
+                0 => {}
+                code => {
+                    if let Some(slot) = codes.get_mut(n) {
+                        *slot = code;
+                    }
+                    n += 1;
                 }
-                n += 1;
             }
-            Err(_) => good = false,
+            Some(())
         })?;
         self.conditions_cut += u64::from(n > codes.len());
-        good.then_some(codes)
+        Some(codes)
     }
 
-    /// Whole numbers in an array, or one alone.
+    /// What `each` reads, in an array of any length, or one alone.
     #[inline]
-    fn numbers(&mut self, mut each: impl FnMut(u64)) -> Option<()> {
+    fn list(&mut self, mut each: impl FnMut(&mut Cursor<'_>) -> Option<()>) -> Option<()> {
         if !self.at.eat(b"[") {
-            each(self.at.int()?);
-            return Some(());
+            return each(&mut self.at);
         }
         if self.at.eat(b"]") {
             return Some(());
         }
         loop {
-            each(self.at.int()?);
+            each(&mut self.at)?;
             if !self.at.eat(b",") {
                 return self.at.expect(b"]");
             }
