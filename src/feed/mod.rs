@@ -3,6 +3,8 @@
 pub mod alpaca;
 pub mod bar;
 pub mod binance;
+pub mod binance_kline;
+pub mod binance_scan;
 pub mod client;
 pub mod coverage;
 pub mod csv;
