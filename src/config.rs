@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::backfill::RestOptions;
 use crate::feed::{self, Origin, SourceOptions};
 use crate::gateway::GatewayOptions;
 use crate::model::{Nanos, Timeframe, Timeframes};
@@ -22,6 +23,8 @@ pub struct Config {
     pub feed_offset_max: Nanos,
     /// Where ticks come from.
     pub sources: Vec<SourceOptions>,
+    /// The REST sides of sources that connect to a vendor, each by its place among the sources.
+    pub rest: Vec<(u8, RestOptions)>,
     /// End when every finite source has ended.
     pub finish_at_end: bool,
     /// The gateway.
@@ -363,6 +366,7 @@ impl Config {
             candles.conditions = Some(choices.and_then(|choices| judge(&choices, &sources)).map_err(wrong)?);
         }
         Ok(Self {
+            rest: Vec::new(),
             symbols_max: range("symbols_max", file.symbols_max, 65_536, 1, 16_777_216)?,
             candles,
             feed_offset_max,

@@ -1,17 +1,25 @@
 //! What a feed's stream missed, fetched over the vendor's REST side. Cold: a thread of its own, which may block and be late.
 
+pub mod answer;
+pub mod binance;
+pub mod client;
+pub mod desk;
+pub mod massive;
+pub mod meter;
 pub mod options;
+pub mod poll;
+pub mod queue;
+pub mod tallies;
+mod thread;
 pub mod vendor;
-
-use std::io;
-use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender as ReportSender};
 
-use crate::model::{Nanos, RestWish, SymbolTable, Tick, Timeframes};
-use crate::runtime::{Clock, Report, Sender};
+use crate::model::{Nanos, RestWish, Tick, Timeframes};
+use crate::runtime::{Report, Sender};
 
 pub use options::{BaseUrl, BaseUrlError, RestOptions, Secret};
+pub use thread::spawn;
 pub use vendor::{VENDORS, VendorRow, find};
 
 /// What the thread is to do.
@@ -34,17 +42,4 @@ pub struct Lines {
     pub answers: Sender<Tick>,
     /// What it counted, about once a second, as `rest.<feed>.<counter>`. Where this is full that period is skipped.
     pub reports: ReportSender<Report>,
-}
-
-/// Starts the thread.
-///
-/// # Errors
-/// Where a `ca_file` cannot be read, or the system refuses a thread.
-pub fn spawn(
-    _options: BackfillOptions,
-    lines: Lines,
-    _symbols: SymbolTable,
-    _clock: Clock,
-) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("rest".to_owned()).spawn(move || for _ in lines.wishes {})
 }

@@ -24,8 +24,10 @@ pub struct RestOptions {
     /// What may be spent in any 60 s, in the vendor's unit: Massive counts requests, Binance the weight of each. Feeds of one
     /// `base_url` and `key` share the least of theirs.
     pub weight_per_minute_max: u32,
-    /// How long after its end a bar is asked for, at the earliest.
+    /// How long after its end a missed bar is asked for, at the earliest: what comes then stays.
     pub settle: Nanos,
+    /// The same while every connection is down: what comes then is made good once one is back.
+    pub poll_settle: Nanos,
     /// How often the newest bars are asked for while every connection is down.
     pub poll_every: Nanos,
     /// Requests under way at a time.
@@ -53,6 +55,8 @@ impl RestOptions {
             ca_file: None,
             weight_per_minute_max: vendor.weight_per_minute_max,
             settle: vendor.settle,
+            // What two clocks may differ by; a vendor's answer that is older than the bar's end is asked for again.
+            poll_settle: Nanos::from_secs(2),
             // As often as a person looks, and no more than one request for a symbol and bar that closed meanwhile.
             poll_every: Nanos::from_secs(5),
             // A hundred symbols at 100 ms a round trip are filled in 2.5 s; more at once look like an attack to some vendors.

@@ -87,7 +87,7 @@ struct BarsArguments {
     /// Files, read one after the other as one input; .gz is read as it is
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What the lines are: csv, massive or binance
+    /// What the lines are: csv, massive, binance or alpaca
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: &'static DialectRow,
     /// Bar lengths, each a multiple of the shortest: whole s, m, h, or 1d
@@ -128,7 +128,7 @@ struct ReplayArguments {
     /// Files, sent one after the other; .gz is read as it is
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What the lines are: csv, massive or binance
+    /// What the lines are: csv, massive, binance or alpaca
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: &'static DialectRow,
     /// How fast: 1x is as recorded, 10x ten times that, max as fast as the engine takes it
