@@ -32,6 +32,7 @@ from collections import Counter
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -367,7 +368,7 @@ EVERYTHING = {"open", "close", "high-low", "volume"}
 
 
 class Conditions:
-    """A table of sale conditions, asked anew for every trade and every bar."""
+    """A table of sale conditions. What it answers is remembered, for there are millions of trades of a few kinds."""
 
     def __init__(self, choice, form):
         name, colon, coding = choice.rpartition(":")
@@ -383,9 +384,10 @@ class Conditions:
         if self.coding not in has:
             sys.exit(f"oracle: say which of {', '.join(has)} the codes are in")
 
-    def is_regular(self, at):
+    @cache
+    def is_regular(self, second):
         zone = ZoneInfo(self.hours["zone"])
-        clock = datetime.fromtimestamp(at // NS_PER_S, timezone.utc).astimezone(zone).strftime("%H:%M:%S")
+        clock = datetime.fromtimestamp(second, timezone.utc).astimezone(zone).strftime("%H:%M:%S")
         return self.hours["open"] + ":00" <= clock < self.hours["close"] + ":00"
 
     def rows_of(self, codes, tape):
@@ -400,15 +402,20 @@ class Conditions:
 
     def moves(self, at, codes, tape, length):
         """What a trade may move in a bar of this length."""
+        regular = self.hours is None or self.is_regular(at // NS_PER_S)
+        return self.moves_then(regular, codes, tape, length == DAY_NS)
+
+    @cache
+    def moves_then(self, regular, codes, tape, daily):
         rows = self.rows_of(codes, tape)
         if any(row.get("admits") for row in rows):
             rows = [row for row in rows if not row.get("yields")]
         moved = set(EVERYTHING)
         for row in rows:
             words = row["minute"]
-            if length == DAY_NS:
+            if daily:
                 words = row.get("daily", words)
-            elif "extended" in row and not self.is_regular(at):
+            elif "extended" in row and not regular:
                 words = row["extended"]
             moved &= set().union(*(WORDS[word] for word in words.split()))
         return moved
