@@ -45,6 +45,13 @@ RULES = [
     (None, "1m,1h,1d", FILL),
 ]
 
+# Real recordings, under sale conditions as well.
+RECORDED = [
+    ("equities-trades.csv.gz", ("--calendar", "us-equities", "--conditions", "quantconnect", *SESSION, *FILL)),
+    ("equities-trades.csv.gz", ("--calendar", "us-equities", "--conditions", "us-equities:lean", *EXTENDED)),
+    ("fx-quotes.csv.gz", ("--calendar", "fx-week", "--bars-from", "mid", *SESSION, *FILL)),
+]
+
 passed = failed = 0
 
 
@@ -123,6 +130,16 @@ def check_rules(binary, work, ticks, mixed):
         check(f"{' '.join(rule)}: the same bars when the ticks are shuffled", trouble, began)
 
 
+def check_recorded(binary, work):
+    for name, flags in RECORDED:
+        began = time.monotonic()
+        path, wanted, got = HERE / "data" / name, work / "recorded.ndjson", work / "got.ndjson"
+        rule = (*flags, "--timeframes", "1m,15m,1h,1d")
+        trouble = run(sys.executable, HERE / "oracle.py", path, *rule, "--out", wanted)
+        trouble = trouble or run(binary, "bars", path, "--format", "csv", *rule, "--out", got, "--quiet")
+        check(f"{name} {' '.join(flags)}: the oracle's bytes", trouble or difference(wanted, got), began)
+
+
 def named_days(binary, work, ticks):
     """The days that are easy to get wrong, by their hours."""
     began = time.monotonic()
@@ -190,6 +207,7 @@ def main():
         place = {at: at + dice.randrange(400_000) for at in {row[0] for row in rows}}
         write(mixed, sorted(rows, key=lambda row: (place[row[0]], row[0])))
         check_rules(binary, work, ticks, mixed)
+        check_recorded(binary, work)
         named_days(binary, work, ticks)
         usage(binary, work, ticks)
         planted(work, ticks)

@@ -232,10 +232,13 @@ fn whatever_is_late_or_taken_back_the_filled_series_is_that_of_a_slow_model() {
             let price = 5 + below(5) as i64;
             assert_eq!(world.trade(at, now, price), Verdict::Accepted);
             counted.insert(world.ids, (at, price));
-            let (&id, _) = counted.iter().next_back().unwrap();
-            // The first bar of all stays: before it there is no price to fill with.
-            if below(5) == 0 && counted.len() > 1 {
-                let cancel = Tick::cancel(SymbolId(0), now, now, TradeId::from_u64(id));
+            // One of the last trades that can still be revised. The first bar of all stays: before it there is no price.
+            let recent = |(_, (at, _)): &(&u64, &(UnixNanos, i64))| now.since(*at) < Nanos(600 * S);
+            let back = below(5) as usize;
+            let late: Vec<_> = counted.iter().skip(10).filter(recent).map(|(&id, _)| id).collect();
+            let chosen = late.iter().rev().nth(back).copied();
+            if let Some(id) = chosen.filter(|_| below(3) == 0) {
+                let cancel = Tick::cancel(SymbolId(0), counted[&id].0, now, TradeId::from_u64(id));
                 assert_eq!(world.apply(&cancel, now), Verdict::Accepted);
                 counted.remove(&id);
             }

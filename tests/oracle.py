@@ -21,7 +21,6 @@ asking what New York's clocks show in it.
 """
 
 import argparse
-import ast
 import csv
 import gzip
 import json
@@ -280,9 +279,7 @@ class Calendar:
     """Days and sessions, by a list of all days from the first tick to the last."""
 
     def __init__(self, name):
-        # Assignments of texts and lists: what is TOML here is Python, too.
-        lines = ast.parse((CALENDARS / f"{name}.toml").read_text(encoding="utf-8")).body
-        data = {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+        data = tomllib.loads((CALENDARS / f"{name}.toml").read_text(encoding="utf-8"))
         self.zone = ZoneInfo(data["zone"])
         self.week = [("mon", "tue", "wed", "thu", "fri", "sat", "sun").index(day) for day in data["week"]]
         self.begins = minutes(data.get("day_ends", "24:00")) - 1_440

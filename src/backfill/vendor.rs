@@ -66,7 +66,8 @@ pub const VENDORS: &[VendorRow] = &[
         name: "massive",
         about: "Massive, stocks: /v2/aggs/ticker",
         base_url: "https://api.massive.com",
-        // Paid plans have no limit but ask to stay under 100 requests a second; half of that. The free plan has 5 a minute.
+        // Paid plans have no limit, the free one has 5 a minute (massive.com/knowledge-base/categories/rest). 50 a second, so that
+        // no fault of ours looks like an attack.
         weight_per_minute_max: 3_000,
         // A sale may be reported up to 10 s after it was made (FINRA rule 6380A), and belongs to the bar of its time.
         settle: Nanos::from_secs(12),
@@ -76,8 +77,8 @@ pub const VENDORS: &[VendorRow] = &[
         name: "binance-spot",
         about: "Binance, spot: /api/v3/klines",
         base_url: "https://api.binance.com",
-        // Half of the 6,000 that an address has: other programs share it.
-        weight_per_minute_max: 3_000,
+        // An address has 1,200 by the vendor's older texts and 6,000 by newer ones: under both.
+        weight_per_minute_max: 1_000,
         // Its bars change with each trade and are whole at their end; this covers clocks that differ.
         settle: Nanos::from_secs(2),
         vendor: &Binance::SPOT,
@@ -86,7 +87,7 @@ pub const VENDORS: &[VendorRow] = &[
         name: "binance-usdm",
         about: "Binance, USD-M futures: /fapi/v1/klines",
         base_url: "https://fapi.binance.com",
-        // Half of the 2,400 that an address has.
+        // Half of the 2,400 that an address has (the vendor's FAQ on futures' rate limits, 2023-08-04): other programs share it.
         weight_per_minute_max: 1_200,
         settle: Nanos::from_secs(2),
         vendor: &Binance::USDM,
