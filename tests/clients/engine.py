@@ -112,7 +112,26 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Engine(Process):
+class Served(Process):
+    """A running engine, with a folder of its own in `folder` that goes when it ends."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        self.folder.cleanup()
+
+    def stop(self):
+        """Ends it well and returns its counters: what it printed as `name=value`."""
+        self.signal(signal.SIGTERM)
+        code = self.wait()
+        require(code == 0, f"exit code {code}: {self.err}")
+        require("panicked" not in self.err, f"a panic: {self.err}")
+        return {name: int(value) for name, value in re.findall(r"(\S+)=(\d+)", self.out)}
+
+
+class Engine(Served):
     """`tickwire serve`, with one TCP or WebSocket source that the test feeds.
 
     `settings` is further TOML: lines before any table, then tables. `feed` and `bars` are `key = value` lines of theirs.
@@ -133,18 +152,3 @@ class Engine(Process):
         self.feed_port = int(self.await_text(r"test takes \w+ at \w+://127\.0\.0\.1:(\d+)")[1])
         self.url = f"ws://127.0.0.1:{self.port}/v1/stream"
         self.feed_url = f"ws://127.0.0.1:{self.feed_port}/ingest"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.kill()
-        self.folder.cleanup()
-
-    def stop(self):
-        """Ends it well and returns its counters: what it printed as `name=value`."""
-        self.signal(signal.SIGTERM)
-        code = self.wait()
-        require(code == 0, f"exit code {code}: {self.err}")
-        require("panicked" not in self.err, f"a panic: {self.err}")
-        return {name: int(value) for name, value in re.findall(r"(\S+)=(\d+)", self.out)}

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import re
-import signal
 import subprocess
 import tempfile
 import time
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from websockets.asyncio.client import connect
 
-from venue import PATIENCE_S, Process, require
+from venue import PATIENCE_S, Served, require
 
 # A bar's fields that say what happened in it, as exact decimals.
 FIELDS = ("open", "high", "low", "close", "volume", "trades")
@@ -20,7 +18,7 @@ FIELDS = ("open", "high", "low", "close", "volume", "trades")
 VWAP_TOLERANCE = Decimal("2e-9")
 
 
-class Live(Process):
+class Live(Served):
     """`tickwire serve` with feeds that connect. `feeds` are lists of TOML lines; `bars` are lines of the bars table."""
 
     def __init__(self, binary, feeds, bars):
@@ -35,45 +33,34 @@ class Live(Process):
         port = self.await_text(r"clients at ws://127\.0\.0\.1:(\d+)/")[1]
         self.url = f"ws://127.0.0.1:{port}/v1/stream"
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.kill()
-        self.folder.cleanup()
-
-    def stop(self):
-        """Ends it well and returns its counters."""
-        self.signal(signal.SIGTERM)
-        code = self.wait()
-        require(code == 0 and "panicked" not in self.err, f"exit code {code}: {self.err}")
-        return {name: int(value) for name, value in re.findall(r"(\S+)=(\d+)", self.out)}
-
 
 def feed(name, venue, symbols, members=None, key="k", secure=False, form="massive", rest=True):
     """The lines of a feed that connects to a venue."""
-    path = "/stocks" if form == "massive" else "/stream"
+    path, channel = ("/stocks", "T") if form == "massive" else ("/stream", "trade")
     lines = [
         f'name = "{name}"',
         'source = "connect"',
         f'format = "{form}"',
         f'url = "{venue.wss if secure else venue.ws}{path}"',
-        'channels = ["trades"]',
+        f'channels = ["{channel}"]',
     ]
     if form == "massive":
         lines.append(f'key = "{key}"')
     if secure:
         lines.append(f'ca_file = "{venue.ca}"')
     if members:
-        parts = [
+        named = [
             f'{{ name = "{name}-{n}", symbols = {json.dumps(part)}, priority = {n} }}'
             for n, part in enumerate(members, 1)
         ]
-        lines.append(f"members = [{', '.join(parts)}]")
+        lines += [f"members = [{', '.join(named)}]", f"connections_max = {len(members)}"]
     else:
         lines.append(f"symbols = {json.dumps(symbols)}")
+    # Who is killed over and over comes back no later than after this.
+    lines += ["[feed.limits]", "backoff_ms_max = 1000"]
     if rest:
-        lines += ["[feed.rest]", f'base_url = "{venue.https if secure else venue.http}"']
+        url = venue.https if secure else venue.http
+        lines += ["[feed.rest]", f'url = "{url}"', "weight_per_minute_max = 100000", "settle_ms = 1000", "poll_every_ms = 1000"]
     return lines
 
 

@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("words", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     promises = [("alone", promise) for promise in alone.PROMISES]
     if options.engine:
         promises += [("live", promise) for promise in live.PROMISES]

@@ -10,9 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "clients"))
 
-from engine import PATIENCE_S, Failed, Process, require, wait_for  # noqa: E402
-
-MS = 1_000
+from engine import PATIENCE_S, Failed, Process, Served, require, wait_for  # noqa: E402
 
 
 class Venue(Process):
@@ -81,4 +79,4 @@ def port_of(url):
     return int(re.search(r":(\d+)", url.split("//")[1])[1])
 
 
-__all__ = ["MS", "PATIENCE_S", "Failed", "Process", "Venue", "port_of", "require", "wait_for"]
+__all__ = ["PATIENCE_S", "Failed", "Process", "Served", "Venue", "port_of", "require", "wait_for"]

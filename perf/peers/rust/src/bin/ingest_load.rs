@@ -15,6 +15,8 @@ type Failure = Box<dyn std::error::Error>;
 const SYMBOLS: u64 = 500;
 /// Written at once, about.
 const CHUNK_BYTES: usize = 1 << 16;
+/// A reader that has begun to subscribe and asks for nothing more in so long has asked for all.
+const LAST_REQUEST: Duration = Duration::from_millis(300);
 /// A reader that takes nothing for so long has failed.
 const STALL_MAX: Duration = Duration::from_secs(30);
 /// Digits of an id: the first of them keep it free of leading zeros.
@@ -149,7 +151,10 @@ fn serve() -> Result<TcpStream, Failure> {
     };
     say(&mut socket, &status("connected", "Connected Successfully"))?;
     loop {
-        let request = message_of(&mut socket)?;
+        let Some(request) = message_of(&mut socket) else {
+            // It asks for nothing more.
+            return Ok(socket);
+        };
         let value: serde_json::Value = serde_json::from_str(&request)?;
         let params = value["params"].as_str().unwrap_or("");
         if value["action"] == "auth" {
@@ -159,30 +164,33 @@ fn serve() -> Result<TcpStream, Failure> {
         let done: Vec<_> =
             params.split(',').map(|one| status("success", &format!("subscribed to: {one}"))).collect();
         say(&mut socket, &done.join(","))?;
-        return Ok(socket);
+        socket.set_read_timeout(Some(LAST_REQUEST))?;
     }
 }
 
-/// The next text of a client, unmasked; other frames are passed over.
-fn message_of(socket: &mut TcpStream) -> Result<String, Failure> {
+/// The next text of a client, unmasked; `None` when it closes, ends, or says nothing for longer than its socket waits.
+fn message_of(socket: &mut TcpStream) -> Option<String> {
     loop {
         let mut head = [0; 2];
-        socket.read_exact(&mut head)?;
+        socket.read_exact(&mut head).ok()?;
         let length = match head[1] & 0x7f {
             126 => {
                 let mut long = [0; 2];
-                socket.read_exact(&mut long)?;
+                socket.read_exact(&mut long).ok()?;
                 usize::from(u16::from_be_bytes(long))
             }
-            127 => return Err("a request of more than 65,535 bytes".into()),
+            // No request is that long.
+            127 => return None,
             short => usize::from(short),
         };
         let (mut mask, mut payload) = ([0; 4], vec![0; length]);
-        socket.read_exact(&mut mask)?;
-        socket.read_exact(&mut payload)?;
+        socket.read_exact(&mut mask).ok()?;
+        socket.read_exact(&mut payload).ok()?;
         payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
-        if head[0] & 0x0f == 1 {
-            return Ok(String::from_utf8(payload)?);
+        match head[0] & 0x0f {
+            1 => return String::from_utf8(payload).ok(),
+            8 => return None,
+            _ => {}
         }
     }
 }
@@ -244,10 +252,10 @@ fn main() -> Result<(), Failure> {
     }
     // Until it answers the close, or ends: it has read all then.
     let mut rest = [0; 4096];
-    if framing == Framing::Lines {
-        while socket.read(&mut rest)? > 0 {}
-    } else {
-        let _ = socket.read(&mut rest)?;
+    match framing {
+        Framing::Lines => while socket.read(&mut rest)? > 0 {},
+        Framing::Client => drop(socket.read(&mut rest)?),
+        Framing::Server => while message_of(&mut socket).is_some() {},
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
