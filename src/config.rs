@@ -170,7 +170,7 @@ struct BarsSection {
 }
 
 /// One name, or several.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "a name such as \"us-equities\", or a list of them")]
 enum Names {
     One(String),
