@@ -193,7 +193,7 @@ enum FillSetting {
 }
 
 /// One name, or several.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "a name such as \"us-equities\", or a list of them")]
 enum Names {
     One(String),

@@ -10,8 +10,8 @@ use crate::feed::session::{self, Class, Key, Secret, SessionRow};
 use crate::feed::{DialectRow, Endpoint, MemberOptions, PoolOptions, Universes, universe};
 use crate::model::{Nanos, Symbol};
 
-use super::feed::{FeedSection, Texts};
-use super::{ConfigError, range, wrong};
+use super::feed::FeedSection;
+use super::{ConfigError, Names, range, wrong};
 
 /// How many symbols of a member `check` names.
 const SHOWN_SYMBOLS: usize = 6;
@@ -20,7 +20,7 @@ const SHOWN_SYMBOLS: usize = 6;
 #[serde(deny_unknown_fields)]
 pub(super) struct MemberSection {
     pub name: Option<String>,
-    pub universe: Option<Texts>,
+    pub universe: Option<Names>,
     pub symbols: Option<Vec<String>>,
     pub priority: Option<u8>,
 }
@@ -218,8 +218,8 @@ fn members(
     universes: &Universes,
 ) -> Result<Vec<MemberOptions>, ConfigError> {
     let key = |field: &str| format!("feed[{n}].{field}");
-    let wants = |at: &str, universe: &Option<Texts>, symbols: &Option<Vec<String>>| {
-        let keys = universe.as_ref().map_or(&[][..], Texts::list).to_vec();
+    let wants = |at: &str, universe: &Option<Names>, symbols: &Option<Vec<String>>| {
+        let keys = universe.as_ref().map_or(&[][..], Names::list).to_vec();
         if let Some(unknown) = keys.iter().find(|name| universes.get(name).is_none()) {
             let known: Vec<_> = universes.keys().collect();
             let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };

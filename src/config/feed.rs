@@ -9,24 +9,7 @@ use crate::backfill::RestOptions;
 use crate::feed::{self, Origin, SourceOptions, Universes};
 
 use super::connect::{self, LimitsSection, MemberSection, RestSection};
-use super::{ConfigError, range, wrong};
-
-/// One or several of something that is written as text.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a text, or a list of texts")]
-pub(super) enum Texts {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Texts {
-    pub(super) fn list(&self) -> &[String] {
-        match self {
-            Self::One(text) => std::slice::from_ref(text),
-            Self::Many(texts) => texts,
-        }
-    }
-}
+use super::{ConfigError, Names, range, wrong};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,7 +29,7 @@ pub(super) struct FeedSection {
     pub ca_file: Option<PathBuf>,
     pub channels: Option<Vec<String>>,
     pub symbols: Option<Vec<String>>,
-    pub universe: Option<Texts>,
+    pub universe: Option<Names>,
     pub universe_file: Option<PathBuf>,
     pub connections: Option<usize>,
     pub members: Option<Vec<MemberSection>>,

@@ -14,8 +14,8 @@
 use crate::feed::pool::MEMBERS_MAX;
 
 use super::connect::MemberSection;
-use super::feed::{FeedSection, Texts};
-use super::{ConfigError, wrong};
+use super::feed::FeedSection;
+use super::{ConfigError, Names, wrong};
 
 /// What the earlier system's account had.
 const CONNECTIONS_MAX: usize = 3;
@@ -72,7 +72,7 @@ pub(super) fn override_feeds(
             name: Some(set("NAME").map_or_else(|| format!("connection_{n}"), |name| name.trim().to_owned())),
             // Where both are set the universe is preferred, as it was.
             symbols: if universe.is_none() { symbols.map(list) } else { None },
-            universe: universe.map(|key| Texts::One(key.trim().to_owned())),
+            universe: universe.map(|key| Names::One(key.trim().to_owned())),
             priority: Some((MEMBERS_MAX - n) as u8),
         });
         if !several {

@@ -446,8 +446,8 @@ mod tests {
                 prop_assert_eq!(coverage.is_served(S), lines.iter().any(Option::is_some));
             }
             // One that stays ends whatever gap there is, and those that came before it are all told by then.
-            for line in 0..3 {
-                if let Some(since) = lines[line].take() {
+            for (line, held) in lines.iter_mut().enumerate() {
+                if let Some(since) = held.take() {
                     served.push((since, now));
                     coverage.drop((line as u8, 0), S, Class::Trades, at(now), at(now), &mut out);
                 }

@@ -9,8 +9,9 @@
 //! - Back-off: the first attempt within 500 ms, then doubling; it begins anew once a connection has lived `settle_after`.
 //! - A vendor that refuses the key is left alone for a while, by all members. One that has too many connections of the account has
 //!   put this one out for a newer one: it does not come back before its cooldown, unless another member's place is free.
-//! - What a lost member served goes to the survivors at once, and back when it has come to stay: see [`roster`](self).
+//! - What a lost member served goes to the survivors at once, and back when it has come to stay: `roster.rs`.
 
+mod answer;
 mod assign;
 mod backoff;
 mod ceiling;
@@ -24,7 +25,7 @@ pub use order::{Endpoint, FeedCommand, Loss, Order};
 
 use std::collections::VecDeque;
 
-use crate::model::{Nanos, Symbol, Tick, UnixNanos};
+use crate::model::{Nanos, Tick, UnixNanos};
 use crate::runtime::Report;
 
 use super::coverage::Coverage;
@@ -196,63 +197,6 @@ impl Pool {
         self.answers = answers;
     }
 
-    /// What changes no cover: before subscriptions are taken, or besides them.
-    fn greet(&mut self, slot: usize, answer: Answer, now: UnixNanos) {
-        let member = &mut self.members[slot];
-        match answer {
-            Answer::Say(text) => self.orders.push_back(Order::Send { slot, text }),
-            Answer::Ready if matches!(member.state, State::Authorizing { .. }) => {
-                member.state = State::Ready { since: now };
-                member.tried = true;
-                // Renewals of one pool are spread, so that one at a time is away.
-                let spread = self.jitter.between(Nanos::ZERO, Nanos::from_secs(1800));
-                member.renew_at =
-                    self.options.limits.lifetime.map(|life| now + Nanos((life.0 - spread.0).max(life.0 / 2)));
-                self.ceiling.authorized();
-                self.dirty = true;
-            }
-            Answer::Ending(why) => {
-                self.note(slot, &format!("the vendor will end the connection: {why}"));
-                self.retire(slot, now);
-            }
-            Answer::AuthFailed(why) => {
-                member.count_error();
-                let wait = self.ceiling.key_refused(&self.options.limits, now);
-                let text = format!(
-                    "the key was refused: {why:?}; the vendor is left alone for {} s",
-                    wait.0 / 1_000_000_000
-                );
-                self.note(slot, &text);
-                self.close(slot, NORMAL, "the key was refused");
-            }
-            Answer::TooMany(why) => {
-                member.count_error();
-                let others =
-                    (0..self.members.len()).filter(|other| *other != slot && self.members[*other].is_up());
-                let wait = {
-                    let others: Vec<_> = others.map(|other| self.members[other].opened_at).collect();
-                    self.ceiling.put_out(&others, &self.options.limits, now)
-                };
-                let text = format!(
-                    "put out: the account has too many connections ({why:?}); the pool keeps {} and does not ask for more for {} s",
-                    self.ceiling.allowed(),
-                    wait.0 / 1_000_000_000
-                );
-                self.note(slot, &text);
-                self.close(slot, NORMAL, "the account has too many connections");
-            }
-            Answer::RefusedOther(why) => {
-                member.count_refused();
-                self.note(slot, &format!("refused: {why:?}"));
-            }
-            Answer::Trouble(why) => {
-                member.count_error();
-                self.note(slot, &format!("the vendor says {why:?}"));
-            }
-            Answer::Ready | Answer::Held(_) | Answer::Left(_) | Answer::Refused(..) => {}
-        }
-    }
-
     /// A text or binary message came. Data goes to the feed dialect, which may write into `text`.
     pub fn message(
         &mut self,
@@ -287,73 +231,6 @@ impl Pool {
             let before = out.len();
             parse_line(member.dialect.as_mut(), Line::Whole(text), cx, out);
             member.note_data(&out[before..], cx.now);
-        }
-    }
-
-    fn answer(
-        &mut self,
-        slot: usize,
-        answer: Answer,
-        cx: &mut Context<'_>,
-        coverage: &mut Coverage,
-        out: &mut Vec<Tick>,
-    ) {
-        let (symbol, refusal) = match answer {
-            Answer::Held(symbol) => (symbol, None),
-            Answer::Refused(symbol, why) => (symbol, Some(why)),
-            Answer::Left(symbol) => {
-                self.left(slot, &symbol, cx, coverage, out);
-                return;
-            }
-            other => {
-                self.greet(slot, other, cx.now);
-                if self.members[slot].state == State::Closing {
-                    self.empty(slot, cx, coverage, out);
-                }
-                return;
-            }
-        };
-        let Some(place) = self.roster.place(&symbol) else { return };
-        let entry = self.roster.entry(place);
-        if entry.leaving.has(slot) || !entry.asked.take(slot) {
-            return;
-        }
-        match refusal {
-            None if entry.wanted.has(slot) => {
-                entry.held.add(slot);
-                entry.taken_at = cx.now;
-                let member = &self.members[slot];
-                let at = cx.now + member.offset() + self.options.limits.gap_margin;
-                coverage.hold((cx.source, slot), entry.id, self.class, at, out);
-            }
-            // It was left before it was answered; the request to leave is under way.
-            None => {}
-            Some(why) => {
-                entry.refused.add(slot);
-                self.members[slot].count_refused();
-                self.note(slot, &format!("{symbol} was refused: {why:?}"));
-            }
-        }
-        self.dirty = true;
-    }
-
-    /// The vendor does not send a symbol any more. Where that was not our wish it is asked for again.
-    fn left(
-        &mut self,
-        slot: usize,
-        symbol: &Symbol,
-        cx: &Context<'_>,
-        coverage: &mut Coverage,
-        out: &mut Vec<Tick>,
-    ) {
-        let Some(place) = self.roster.place(symbol) else { return };
-        let entry = self.roster.entry(place);
-        if !entry.leaving.take(slot) && entry.held.take(slot) {
-            let until = self.members[slot].served_until(&self.options.limits);
-            coverage.drop((cx.source, slot), entry.id, self.class, until, cx.now, out);
-            self.members[slot].count_error();
-            self.members[slot].to_ask.push_back((place, 0));
-            self.dirty = true;
         }
     }
 
