@@ -27,6 +27,37 @@ pub struct Sample {
     pub ts_recv: UnixNanos,
 }
 
+/// What of a bar is a vendor's.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Vendor(pub u8);
+
+impl Vendor {
+    /// Something of it.
+    pub const PART: Self = Self(1);
+    /// All of it: the vendor gave it as it is, and trades do not count beside it.
+    pub const WHOLE: Self = Self(2);
+    /// The notional of a part of it is not known.
+    pub const NO_NOTIONAL: Self = Self(4);
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it says all of `other`.
+    #[inline]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// What it makes of a bar that it is merged into.
+    const fn as_part(self) -> Self {
+        Self(self.0 & !Self::WHOLE.0)
+    }
+}
+
 /// A bar of the shard, 144 bytes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
@@ -47,7 +78,9 @@ pub struct Record {
     pub flags: BarFlags,
     /// The [`crate::model::Reason`] of its last revision, as a number.
     pub reason: u8,
-    reserved: [u8; 10],
+    /// What of it is a vendor's.
+    pub vendor: Vendor,
+    reserved: [u8; 9],
 }
 
 impl Record {
@@ -75,7 +108,7 @@ impl Record {
     /// Adds a sample that arrived after all those in it.
     #[inline]
     pub fn add(&mut self, sample: &Sample) {
-        if self.bar.trades == 0 {
+        if self.is_empty() {
             *self = Self { ts_recv: self.ts_recv.max(sample.ts_recv), ..self.refilled(sample) };
             return;
         }
@@ -96,20 +129,38 @@ impl Record {
         Self { sequence, rev, flags, reason, ..Self::first(self.bar.start, sample) }
     }
 
+    /// Whether nothing was traded in it. A vendor's bar may have volume without a count of trades.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.bar.trades == 0 && self.vendor.0 == 0
+    }
+
+    /// The candle as it is published.
+    #[inline]
+    pub fn published(&self) -> Bar {
+        let mut bar = self.bar;
+        if self.vendor.has(Vendor::NO_NOTIONAL) {
+            bar.notional = Notional(0);
+        }
+        bar
+    }
+
     /// Adds a bar of a shorter timeframe inside this one. The intervals of merged bars never overlap, so ranks
     /// never tie. Emptied bars add nothing but their flags.
     #[inline]
     pub fn merge(&mut self, part: &Self) {
         self.flags = self.flags.with(part.flags);
-        if part.bar.trades == 0 {
+        if part.is_empty() {
             return;
         }
-        if self.bar.trades == 0 {
+        let vendor = self.vendor.with(part.vendor.as_part());
+        if self.is_empty() {
             let Self { sequence, rev, flags, reason, .. } = *self;
             let bar = Bar { start: self.bar.start, ..part.bar };
-            *self = Self { bar, sequence, rev, flags, reason, ..*part };
+            *self = Self { bar, sequence, rev, flags, reason, vendor, ..*part };
             return;
         }
+        self.vendor = vendor;
         if part.closed > self.closed {
             self.closed = part.closed;
             self.bar.close = part.bar.close;
@@ -133,15 +184,17 @@ impl Record {
 
     /// Takes the candle of `fresh`, keeping its own place among the facts.
     pub fn replace(&mut self, fresh: &Self) {
-        if fresh.bar.trades == 0 {
+        if fresh.is_empty() {
             // No price is left to show; the old ones stand beside a count and volume of 0.
             self.bar.volume = Volume(0);
             self.bar.notional = Notional(0);
             self.bar.trades = 0;
+            self.vendor = Vendor::default();
         } else {
             self.bar = Bar { start: self.bar.start, ..fresh.bar };
             self.opened = fresh.opened;
             self.closed = fresh.closed;
+            self.vendor = fresh.vendor;
         }
         self.ts_recv = self.ts_recv.max(fresh.ts_recv);
         self.flags = self.flags.with(fresh.flags);

@@ -3,7 +3,7 @@
 use crate::model::{Nanos, UnixNanos};
 
 use super::super::record::Record;
-use super::{BarClock, Candles, NO_START, Sink};
+use super::{BarClock, BuiltBy, Candles, NO_START, Sink};
 
 impl Candles {
     /// Sets the symbol's timer by our own clock. With the event clock there are no timers.
@@ -18,8 +18,11 @@ impl Candles {
 
     /// Closes everything whose end and grace are past, in order of time, children before parents.
     pub(super) fn close_due(&mut self, symbol: u32, clock: UnixNanos, sink: &mut impl Sink) {
-        let limit = clock.minus(self.options.grace);
+        let limit = clock.minus(self.grace(symbol));
         let finest = self.specs[0].len;
+        if self.symbols[symbol as usize].vendor.forming.bar.start != NO_START {
+            self.close_forming(symbol, limit, sink);
+        }
         loop {
             let state = &mut self.symbols[symbol as usize];
             let current = state.current.bar.start;
@@ -52,8 +55,12 @@ impl Candles {
         }
         let closed_to = &mut self.symbols[symbol as usize].levels[0].closed_to;
         *closed_to = limit.floor(finest).max(*closed_to);
+        if self.symbols[symbol as usize].numbers.holes() > 0 {
+            self.give_up_holes(symbol, clock, sink);
+        }
         if self.options.seal_after != Nanos::MAX {
             self.seal(symbol, clock);
+            self.forget_gaps(symbol, clock);
         }
         self.set_deadline(symbol);
     }
@@ -91,7 +98,7 @@ impl Candles {
                 state.pending[level] = next;
                 state.levels[level].closed_to = start + len;
                 // All its trades may have been cancelled before it closed.
-                if record.bar.trades > 0 {
+                if !record.is_empty() {
                     self.append(symbol, level, record, sink);
                 }
             }
@@ -126,6 +133,9 @@ impl Candles {
     ) {
         let state = &self.symbols[symbol as usize];
         let inside = |record: &Record| record.bar.start >= start && record.bar.start < end;
+        if usize::from(state.vendor.level) == level && inside(&state.vendor.forming) {
+            sum.merge(&state.vendor.forming);
+        }
         if level == 0 {
             state
                 .others
@@ -152,8 +162,22 @@ impl Candles {
         let current = state.current.bar.start;
         let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
         let open = if first == NO_START { UnixNanos::MAX } else { first + self.specs[0].len };
-        let due = open.min(state.parents_due);
-        state.deadline = due + self.options.grace;
+        let forming = match state.vendor.forming.bar.start {
+            NO_START => UnixNanos::MAX,
+            start => start + self.specs[usize::from(state.vendor.level)].len,
+        };
+        let due = open.min(state.parents_due).min(forming) + self.grace(symbol);
+        let hole = self.symbols[symbol as usize].numbers.oldest();
+        let hole = hole.map_or(UnixNanos::MAX, |since| since + self.options.late_tolerance);
+        self.symbols[symbol as usize].deadline = due.min(hole);
+    }
+
+    /// How long after its end a bar of this symbol stays open.
+    fn grace(&self, symbol: u32) -> Nanos {
+        match self.symbols[symbol as usize].built_by {
+            BuiltBy::Bars => self.options.upstream_wait,
+            _ => self.options.grace,
+        }
     }
 
     /// Closes what is due by the clock: `now`, and each feed's offset by its source number.
@@ -169,12 +193,12 @@ impl Candles {
             self.schedule(symbol, offset);
             fired += 1;
         }
-        fired
+        fired + self.fire_audits(now, sink)
     }
 
     /// When the next timer is due, by our clock.
     pub fn next_timer(&self) -> Option<UnixNanos> {
-        self.timers.first()
+        self.timers.first().into_iter().chain(self.audits.due()).min()
     }
 
     /// The end of input: closes every bar of every symbol.
@@ -183,6 +207,8 @@ impl Candles {
             self.close_due(symbol, UnixNanos::MAX, sink);
             self.schedule(symbol, Nanos::ZERO);
         }
+        self.finish_audits(sink);
+        self.finish_halves();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Closed bars: published, filed by their start, sealed, and at last given up for want of memory.
 
-use crate::model::{BarState, Event, Reason, Topic, UnixNanos};
+use crate::model::{BarFlags, BarState, Event, Reason, Topic, UnixNanos};
 
 use super::super::chunk::NONE;
 use super::super::record::Record;
@@ -16,6 +16,8 @@ impl Candles {
                 break;
             }
         }
+        let incomplete = self.is_incomplete(symbol, level, &record);
+        record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
         let state = &mut self.symbols[symbol as usize];
         let at = &mut state.levels[level];
         at.sequence += 1;
@@ -112,9 +114,10 @@ pub(super) fn fact(topic: Topic, record: &Record) -> Event {
         (_, 2) => (BarState::Revised, Reason::Cancel),
         (_, 3) => (BarState::Revised, Reason::Correct),
         (_, 4) => (BarState::Revised, Reason::Backfill),
+        (_, 5) => (BarState::Revised, Reason::Gap),
         _ => (BarState::Revised, Reason::Late),
     };
-    Event::bar(topic, state, record.sequence, &record.bar)
+    Event::bar(topic, state, record.sequence, &record.published())
         .at(record.closed.ts_event, record.ts_recv)
         .revision(record.rev, reason, record.flags)
 }

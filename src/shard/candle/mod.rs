@@ -4,33 +4,39 @@
 //! the sum of its sealed children, merged with the children that are not sealed and, while it forms, with what is still open.
 //! All sums are of integers, so a bar is the same whatever the order in which its ticks came.
 
+mod audit;
 mod close;
 mod day;
 mod gap;
 mod history;
+mod number;
 mod options;
 mod query;
+mod rank;
 mod revise;
 mod state;
+mod upstream;
 mod verdict;
 
 use std::collections::VecDeque;
 
-use crate::model::{
-    BarFlags, Event, IdForm, Nanos, Price, Size, SymbolId, Tick, TickKind, UnixNanos, Volume,
-};
+use crate::model::{Event, IdForm, Nanos, Price, Size, SymbolId, Tick, TickKind, UnixNanos, Volume};
 
 use crate::runtime::memory::{prefetch, prefetch_lines};
 
-pub use options::{BarClock, BarsFrom, CandleOptions, KeepTrades};
-pub use verdict::{REFUSALS, Refusal, Tallies, Verdict};
+pub use audit::Difference;
+pub use options::{BarClock, BarsFrom, BuiltBy, CandleOptions, KeepTrades};
+pub use verdict::{Audit, REFUSALS, Refusal, Tallies, Verdict};
 
 use super::chunk::{Arena, NONE};
+use super::missing::{Missing, Opener};
+use super::numbers::Numbers;
 use super::record::{Rank, Record, Sample};
 use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
+use audit::Audits;
 use day::Today;
-use state::{Level, Spec, SymbolState, TRADE_LINES};
+use state::{Level, Spec, SymbolState, TRADE_LINES, VendorState};
 
 /// Bars per chunk of the history: 1,152 bytes.
 const CHUNK: usize = 8;
@@ -86,6 +92,11 @@ pub struct Candles {
     log: TradeLog,
     timers: Timers,
     open_bars: usize,
+    /// Since when the ticks of every symbol are missing; `MAX` where they are not.
+    everyone_missing: UnixNanos,
+    /// First halves of vendors' bars, at most one a source.
+    halves: Vec<Tick>,
+    audits: Audits,
     tallies: Tallies,
 }
 
@@ -97,6 +108,10 @@ impl Candles {
             len: timeframe.nanos(),
             child: timeframes.child(level),
             parents: (level + 1..timeframes.len()).filter(|&p| timeframes.child(p) == level).collect(),
+            above: (level..timeframes.len())
+                .filter(|&p| made_of(timeframes, p, level))
+                .fold(0, |set, p| set | 1 << p),
+            below: (0..=level).filter(|&c| made_of(timeframes, level, c)).fold(0, |set, c| set | 1 << c),
         };
         let specs = timeframes.iter().enumerate().map(spec).collect();
         let mut arena = Arena::new(options.history_bytes_max);
@@ -113,6 +128,9 @@ impl Candles {
             log,
             timers: Timers::default(),
             open_bars: 0,
+            everyone_missing: UnixNanos::MAX,
+            halves: Vec::new(),
+            audits: Audits::default(),
             tallies: Tallies::default(),
             options,
         }
@@ -159,7 +177,13 @@ impl Candles {
             self.local.resize(id.index() + 1, NONE);
         }
         self.local[id.index()] = local;
-        let joined = if self.options.joined_midway { BarFlags::INCOMPLETE } else { BarFlags::default() };
+        let mut missing = Missing::default();
+        if self.options.joined_midway {
+            missing.open(Opener::Joined, UnixNanos::MIN);
+        }
+        if self.everyone_missing != UnixNanos::MAX {
+            missing.open(Opener::Everyone, self.everyone_missing);
+        }
         let parents = self.all_parents();
         self.symbols.push(SymbolState {
             current: Record::empty(NO_START),
@@ -171,7 +195,11 @@ impl Candles {
             revisable: 0,
             id,
             source: 0,
-            next_flags: joined,
+            expected: 0,
+            built_by: BuiltBy::Nothing,
+            missing,
+            numbers: Numbers::default(),
+            vendor: VendorState::new(),
             trades: SymbolTrades::default(),
             others: VecDeque::with_capacity(2),
             pending: vec![NO_START; self.specs.len()].into(),
@@ -213,44 +241,71 @@ impl Candles {
     #[inline]
     pub fn apply(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
         let verdict = match tick.kind() {
-            TickKind::Trade => self.trade(symbol, tick, when, sink),
+            TickKind::Trade => self.trade(symbol, tick, BuiltBy::Trades, when, sink),
             TickKind::Quote => self.quote(symbol, tick, when, sink),
             TickKind::Cancel | TickKind::Correction => self.take_back(symbol, tick, sink),
-            TickKind::Gap => {
-                self.mark_gap(symbol);
-                Verdict::Accepted
-            }
-            TickKind::Halt
-            | TickKind::Watermark
-            | TickKind::AggregatedTrade
-            | TickKind::BarHead
-            | TickKind::BarTail => Verdict::Refused(Refusal::Unsupported),
+            TickKind::AggregatedTrade => self.trade(symbol, tick, BuiltBy::Aggregated, when, sink),
+            TickKind::Gap => self.gap(symbol, tick, sink),
+            // Counted when both halves are there.
+            TickKind::BarHead => return self.first_half(tick),
+            TickKind::BarTail => return self.second_half(symbol, tick, when, sink),
+            TickKind::Halt | TickKind::Watermark => Verdict::Refused(Refusal::Unsupported),
         };
-        match verdict {
-            Verdict::Accepted => self.tallies.accepted += 1,
-            Verdict::Refused(refusal) => self.tallies.refused[refusal as usize] += 1,
-        }
+        self.count(verdict, 1);
         verdict
     }
 
     #[inline]
-    fn trade(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
+    fn count(&mut self, verdict: Verdict, ticks: u64) {
+        match verdict {
+            Verdict::Accepted => self.tallies.accepted += ticks,
+            Verdict::Refused(refusal) => self.tallies.refused[refusal as usize] += ticks,
+        }
+    }
+
+    #[inline]
+    fn trade(
+        &mut self,
+        symbol: u32,
+        tick: &Tick,
+        kind: BuiltBy,
+        when: When,
+        sink: &mut impl Sink,
+    ) -> Verdict {
         let id = tick.id();
         let kept = match self.options.keep_trades {
             KeepTrades::All => true,
             KeepTrades::WithId => id.form != IdForm::None,
             KeepTrades::No => false,
         };
-        if kept && id.form != IdForm::None && self.find_trade(symbol, tick) {
-            return Verdict::Refused(Refusal::Duplicate);
+        if kept && id.form != IdForm::None {
+            if self.find_trade(symbol, tick) {
+                return Verdict::Refused(Refusal::Duplicate);
+            }
+            if self.log.may_be_forgotten(&self.symbols[symbol as usize].trades, tick) {
+                self.flag_refused(symbol, tick.ts_event);
+                return Verdict::Refused(Refusal::Unverifiable);
+            }
         }
-        if self.options.bars_from == BarsFrom::Trades {
+        let from_trades = self.options.bars_from == BarsFrom::Trades;
+        let builds = from_trades
+            && (self.symbols[symbol as usize].built_by == kind || self.promote(symbol, kind, tick.ts_event));
+        if builds {
+            let filled = if tick.is_contiguous() { self.number(symbol, tick, when, sink) } else { None };
             let rank = Rank { ts_event: tick.ts_event, sequence: tick.rank() };
             let sample = Sample { rank, price: tick.price, size: tick.size, ts_recv: tick.ts_recv };
             let verdict = self.add(symbol, &sample, when, sink);
+            if let Some(hole) = filled {
+                self.settle_hole(symbol, hole, tick.ts_event, verdict, sink);
+            }
             if verdict != Verdict::Accepted {
                 return verdict;
             }
+        } else if kind == BuiltBy::Aggregated {
+            // It repeats trades that came one by one.
+            return Verdict::Refused(Refusal::Outranked);
+        } else {
+            self.tallies.beside_bars += u64::from(from_trades);
         }
         if kept {
             self.keep(symbol, tick);
@@ -298,6 +353,9 @@ impl Candles {
             BarsFrom::Mid => None,
         };
         if let Some(price) = price.filter(|price| price.0 > 0) {
+            if self.symbols[symbol as usize].built_by != BuiltBy::Quotes {
+                self.promote(symbol, BuiltBy::Quotes, tick.ts_event);
+            }
             let rank = Rank { ts_event: tick.ts_event, sequence: 0 };
             let sample = Sample { rank, price, size: Size(0), ts_recv: tick.ts_recv };
             let verdict = self.add(symbol, &sample, when, sink);
@@ -348,6 +406,9 @@ impl Candles {
     #[inline(never)]
     fn add_elsewhere(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
         let start = sample.rank.ts_event.floor(self.specs[0].len);
+        if sample.rank.ts_event < self.symbols[symbol as usize].vendor.since {
+            return Verdict::Refused(Refusal::Backfilled);
+        }
         // An interval that is over without a trade is closed too, though nothing was published of it.
         let over = start + self.specs[0].len + self.options.grace;
         if over <= self.clock_of(symbol, when) {
@@ -375,10 +436,8 @@ impl Candles {
                 return Verdict::Refused(Refusal::TooFarAhead);
             }
             Err(_) => {
-                let mut record = Record::first(start, sample);
-                record.flags = std::mem::take(&mut state.next_flags);
                 is_new = true;
-                record
+                Record::first(start, sample)
             }
         };
         let previous = std::mem::replace(&mut state.current, record);
@@ -400,4 +459,9 @@ impl Candles {
     pub fn bytes(&self) -> usize {
         self.arena.bytes() + self.log.bytes()
     }
+}
+
+/// Whether the bars of `level` are made of those of `part`, directly or not; each is made of itself.
+fn made_of(timeframes: &crate::model::Timeframes, level: usize, part: usize) -> bool {
+    level == part || (level > part && made_of(timeframes, timeframes.child(level), part))
 }

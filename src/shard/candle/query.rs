@@ -2,7 +2,7 @@
 
 use bytemuck::Zeroable;
 
-use crate::model::{BarState, Event, Quote, Reason, TickKind, Topic};
+use crate::model::{BarFlags, BarState, Event, Quote, Reason, TickKind, Topic};
 
 use super::super::record::Record;
 use super::history::fact;
@@ -17,12 +17,15 @@ impl Candles {
         // After the last touched bar has closed: what waits for its end, before what is dated ahead.
         let current = Some(state.current.bar.start).filter(|&start| start != NO_START);
         let pending = Some(state.pending[level]).filter(|&start| start != NO_START);
-        let start =
-            current.or(pending).or_else(|| state.others.front().map(|record| record.bar.start))?.floor(len);
+        let vendors = Some(state.vendor.forming.bar.start).filter(|&start| start != NO_START);
+        let ahead = || state.others.front().map(|record| record.bar.start);
+        let start = current.or(vendors).or(pending).or_else(ahead)?.floor(len);
         let mut sum = Record::empty(start);
         self.gather(symbol, level, start, start + len, &mut sum);
-        (sum.bar.trades > 0).then(|| {
-            Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.bar)
+        let incomplete = self.is_incomplete(symbol, level, &sum);
+        sum.flags = sum.flags.without(BarFlags::INCOMPLETE).with(incomplete);
+        (!sum.is_empty()).then(|| {
+            Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.published())
                 .at(sum.closed.ts_event, sum.ts_recv)
                 .revision(0, Reason::None, sum.flags)
         })
@@ -83,7 +86,8 @@ impl Candles {
         let state = &self.symbols[symbol as usize];
         let topic = Topic::trades(state.id);
         let sales = self.log.backward(&state.trades).filter(|(_, tick)| {
-            matches!(tick.kind(), TickKind::Trade | TickKind::Correction) && !tick.is_cancelled()
+            matches!(tick.kind(), TickKind::Trade | TickKind::Correction | TickKind::AggregatedTrade)
+                && !tick.is_cancelled()
         });
         out.extend(sales.take(most).map(|(sequence, tick)| Event::trade(topic, sequence, tick)));
         out.reverse();

@@ -4,7 +4,7 @@ use crate::model::{BarFlags, Reason, Tick, TickKind, Topic, UnixNanos};
 
 use super::super::record::{Record, Sample};
 use super::history::fact;
-use super::{BarsFrom, Candles, NO_START, Refusal, SUPERSEDED_MAX, Sink, Verdict, When};
+use super::{BuiltBy, Candles, NO_START, Refusal, SUPERSEDED_MAX, Sink, Verdict, When};
 
 impl Candles {
     /// A tick of a closed finest bar: it revises every closed bar that it belongs to, finest first.
@@ -22,6 +22,8 @@ impl Candles {
             Some(Refusal::TooLate)
         } else if self.is_sealed(symbol, ts) {
             Some(Refusal::Sealed)
+        } else if self.is_vendors(symbol, ts) {
+            return Verdict::Refused(Refusal::Backfilled);
         } else {
             None
         };
@@ -32,13 +34,17 @@ impl Candles {
         for level in 0..self.specs.len() {
             let start = ts.floor(self.specs[level].len);
             if start < self.symbols[symbol as usize].levels[level].closed_to {
+                let incomplete = self.incomplete(symbol, level, start);
                 self.revise(
                     symbol,
                     level,
                     start,
                     Reason::Late,
                     sink,
-                    |record| record.add(sample),
+                    |record| {
+                        record.add(sample);
+                        record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
+                    },
                     |start| Record::first(start, sample),
                 );
             } else {
@@ -52,7 +58,7 @@ impl Candles {
     }
 
     /// Frees a chunk for every level first, so that nothing that a tick is about to revise is evicted halfway.
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         while self.arena.spare_chunks() < self.specs.len() && self.evict_oldest() {}
     }
 
@@ -62,7 +68,14 @@ impl Candles {
         levels.iter().zip(&self.specs).any(|(level, spec)| ts.floor(spec.len) < level.sealed_to)
     }
 
-    fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
+    pub(super) fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
+        let start = ts.floor(self.specs[0].len);
+        let state = &mut self.symbols[symbol as usize];
+        if let Some(open) =
+            state.others.iter_mut().chain([&mut state.current]).find(|record| record.bar.start == start)
+        {
+            open.flags = open.flags.with(BarFlags::REFUSED);
+        }
         for level in 0..self.specs.len() {
             let start = ts.floor(self.specs[level].len);
             let bars = &self.symbols[symbol as usize].levels[level].bars;
@@ -90,19 +103,35 @@ impl Candles {
         change: impl FnOnce(&mut Record),
         create: impl FnOnce(UnixNanos) -> Record,
     ) {
+        match self.locate(symbol, level, start) {
+            Some(place) => self.change(symbol, level, place, reason, sink, change),
+            None => {
+                let record = create(start);
+                self.append(symbol, level, record, sink);
+            }
+        }
+    }
+
+    /// The place of the bar of `level` that begins at `start`, if it is closed and not sealed.
+    pub(super) fn locate(&self, symbol: u32, level: usize, start: UnixNanos) -> Option<u32> {
+        let at = &self.symbols[symbol as usize].levels[level];
+        let newer = self.arena.backward(&at.bars).take(at.unsealed as usize);
+        let mut newer = newer.take_while(|(_, record)| record.bar.start >= start);
+        newer.find(|(_, record)| record.bar.start == start).map(|(place, _)| place)
+    }
+
+    /// Changes the closed bar at `place` and publishes the revision.
+    pub(super) fn change(
+        &mut self,
+        symbol: u32,
+        level: usize,
+        place: u32,
+        reason: Reason,
+        sink: &mut impl Sink,
+        change: impl FnOnce(&mut Record),
+    ) {
         let state = &mut self.symbols[symbol as usize];
         let at = &mut state.levels[level];
-        let found = self
-            .arena
-            .backward(&at.bars)
-            .take(at.unsealed as usize)
-            .take_while(|(_, record)| record.bar.start >= start)
-            .find(|(_, record)| record.bar.start == start);
-        let Some((place, _)) = found else {
-            let record = create(start);
-            self.append(symbol, level, record, sink);
-            return;
-        };
         let record = self.arena.get_mut(place);
         if self.options.replayable {
             if at.superseded.len() == SUPERSEDED_MAX
@@ -138,7 +167,19 @@ impl Candles {
         };
         let ts = self.log.get(place).ts_event;
         self.make_room();
-        let from_trades = self.options.bars_from == BarsFrom::Trades;
+        let standing = self.log.get(place);
+        if tick.kind() == TickKind::Correction
+            && standing.kind() == TickKind::Correction
+            && (standing.price, standing.size) == (tick.price, tick.size)
+            && (standing.id(), standing.corrected_id()) == (tick.id(), tick.corrected_id())
+        {
+            return Verdict::Refused(Refusal::Duplicate);
+        }
+        let builder = self.symbols[symbol as usize].built_by;
+        let from_trades = matches!(builder, BuiltBy::Trades | BuiltBy::Aggregated);
+        if from_trades && (ts < self.symbols[symbol as usize].vendor.since || self.is_vendors(symbol, ts)) {
+            return Verdict::Refused(Refusal::Backfilled);
+        }
         if from_trades && self.is_sealed(symbol, ts) {
             self.flag_refused(symbol, ts);
             return Verdict::Refused(Refusal::Sealed);

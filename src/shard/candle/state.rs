@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 
-use crate::model::{BarFlags, Nanos, Price, SymbolId, Tick, UnixNanos, Volume};
+use crate::model::{Nanos, Price, SymbolId, Tick, UnixNanos, Volume};
 
 use super::super::chunk::{List, NONE};
+use super::super::missing::Missing;
+use super::super::numbers::Numbers;
 use super::super::record::Record;
 use super::super::trades::SymbolTrades;
 use super::day::Today;
+use super::{BuiltBy, NO_START};
 
 pub(super) struct Level {
     pub(super) bars: List,
@@ -51,16 +54,22 @@ pub(super) struct SymbolState {
     pub(super) newest: UnixNanos,
     /// When the next bar is due to close, by the feed's clock.
     pub(super) deadline: UnixNanos,
-    pub(super) id: SymbolId,
+    /// The low half of the number that the next trade should have, where the venue numbers without a hole.
+    pub(super) expected: u32,
     pub(super) source: u8,
-    /// Flags of the next bar that opens.
-    pub(super) next_flags: BarFlags,
+    pub(super) built_by: BuiltBy,
     pub(super) trades: SymbolTrades,
     pub(super) day_volume: Volume,
     pub(super) last: Price,
     pub(super) day: UnixNanos,
     // From here on only what opens, closes and revises bars.
     pub(super) parents_due: UnixNanos,
+    pub(super) id: SymbolId,
+    /// What is known to be missing, and what may still come.
+    pub(super) missing: Missing,
+    pub(super) numbers: Numbers,
+    /// What vendors' bars need.
+    pub(super) vendor: VendorState,
     /// Levels above the finest that expect nothing, and levels that have bars open to revision: bit by level, so that a close
     /// touches only the levels that it concerns.
     pub(super) idle_parents: u32,
@@ -79,8 +88,29 @@ pub(super) struct SymbolState {
 pub(super) const TRADE_LINES: usize = 4;
 const _: () = assert!(std::mem::offset_of!(SymbolState, parents_due) == TRADE_LINES * 64);
 
+/// What a symbol needs for vendors' bars.
+pub(super) struct VendorState {
+    /// The level at which they build, where they do.
+    pub(super) level: u8,
+    /// Some bar of the symbol is, or was, a vendor's.
+    pub(super) any: bool,
+    /// Trades before this are of a time when another kind built.
+    pub(super) since: UnixNanos,
+    /// The vendor's bar that is not over; `bar.start` is [`NO_START`] where there is none.
+    pub(super) forming: Record,
+}
+
+impl VendorState {
+    pub(super) fn new() -> Self {
+        Self { level: u8::MAX, any: false, since: UnixNanos::MIN, forming: Record::empty(NO_START) }
+    }
+}
+
 pub(super) struct Spec {
     pub(super) len: Nanos,
     pub(super) child: usize,
     pub(super) parents: Vec<usize>,
+    /// The level itself and those that are made of it, bit by level; and those that it is made of.
+    pub(super) above: u32,
+    pub(super) below: u32,
 }
