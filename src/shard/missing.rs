@@ -4,7 +4,7 @@ use crate::model::{Nanos, UnixNanos};
 
 /// A symbol's spans, beyond which the two that are nearest to each other become one, over what is between them too: rather a bar too
 /// many that says it is incomplete than one too few.
-pub const SPANS_MAX: usize = 16;
+pub const SPANS_MAX: usize = 64;
 
 /// Every timeframe, bit by level.
 pub const ALL: u32 = u32::MAX;
@@ -155,17 +155,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[derive(Debug, Clone)]
+    #[derive(Debug, Clone, Copy)]
     enum Step {
         Add(i64, i64),
         Cut(i64, i64, u32),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let span = || (0..60_i64, 1..12_i64);
+        let span = || (0..400_i64, 1..12_i64);
         let add = span().prop_map(|(from, len)| Step::Add(from, from + len));
         let cut = (span(), 0..8_u32).prop_map(|((from, len), levels)| Step::Cut(from, from + len, levels));
-        proptest::collection::vec(prop_oneof![add, cut], 0..14)
+        proptest::collection::vec(prop_oneof![add, cut], 0..100)
     }
 
     proptest! {
@@ -173,7 +173,7 @@ mod tests {
         fn spans_are_the_moments_that_were_added_and_not_cut(steps in steps()) {
             let mut missing = Missing::default();
             // Which levels are missing at each moment.
-            let mut model = [0_u32; 80];
+            let mut model = [0_u32; 420];
             let mut merged = 0;
             for step in steps {
                 match step {
@@ -187,8 +187,10 @@ mod tests {
                     }
                 }
                 prop_assert!(missing.spans.len() <= SPANS_MAX);
+                // Looked at where it was touched.
+                let touched = match step { Step::Add(from, _) | Step::Cut(from, _, _) => from as usize };
                 for level in 0..3 {
-                    for from in 0..70 {
+                    for from in touched.saturating_sub(20)..(touched + 30).min(410) {
                         let want = model[from..from + 5].iter().any(|levels| levels & (1 << level) != 0);
                         let have = missing.overlaps(level, UnixNanos(from as i64), UnixNanos(from as i64 + 5));
                         // What was merged covers too much, never too little.
@@ -202,9 +204,9 @@ mod tests {
     #[test]
     fn more_spans_than_are_kept_become_wider_ones() {
         let mut missing = Missing::default();
-        let merged: usize = (0..100).map(|n| missing.add(UnixNanos(n * 10), UnixNanos(n * 10 + 1))).sum();
-        assert_eq!((missing.spans.len(), merged), (SPANS_MAX, 100 - SPANS_MAX));
-        assert!((0..100).all(|n| missing.overlaps(0, UnixNanos(n * 10), UnixNanos(n * 10 + 1))));
+        let merged: usize = (0..200).map(|n| missing.add(UnixNanos(n * 10), UnixNanos(n * 10 + 1))).sum();
+        assert_eq!((missing.spans.len(), merged), (SPANS_MAX, 200 - SPANS_MAX));
+        assert!((0..200).all(|n| missing.overlaps(0, UnixNanos(n * 10), UnixNanos(n * 10 + 1))));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Bars that a vendor made. Streamed ones build at the level of their length where nothing better does, and roll up from there; those
-//! that were asked for stand in for ours where something is missing. The rest is compared with ours.
+//! that were asked for stand in for ours where something is missing. The rest is compared with ours. A bar that was asked for and is all
+//! zeros says that nothing was traded.
 //!
 //! An interval that a vendor's bar stands for is closed, and trades of it no longer count.
 
@@ -17,16 +18,24 @@ const VOLUME_MAX: u128 = 1 << 80;
 /// The greatest notional of a bar, 1e-17.
 const NOTIONAL_MAX: i128 = 1 << 112;
 
-/// Whether a bar's numbers agree with each other, and it begins where one of its length does.
-fn is_sound(bar: &Bar, len: Nanos) -> bool {
+/// Whether a bar begins where one of its length does.
+fn is_aligned(bar: &Bar, len: Nanos) -> bool {
+    bar.start.floor(len) == bar.start && bar.start.0.checked_add(len.0).is_some()
+}
+
+/// Whether a vendor who was asked says that nothing was traded: then nothing is missing either.
+fn is_nothing(bar: &UpstreamBar) -> bool {
+    bar.origin != BarOrigin::Live && bar.bar == Bar { start: bar.bar.start, ..Bar::default() }
+}
+
+/// Whether a bar's numbers agree with each other.
+fn is_sound(bar: &Bar) -> bool {
     let within = |price| bar.low <= price && price <= bar.high;
     bar.low.0 > 0
         && within(bar.open)
         && within(bar.close)
         && bar.volume.0 <= VOLUME_MAX
         && (0..=NOTIONAL_MAX).contains(&bar.notional.0)
-        && bar.start.floor(len) == bar.start
-        && bar.start.0.checked_add(len.0).is_some()
 }
 
 impl Candles {
@@ -81,7 +90,7 @@ impl Candles {
         if self.options.bars_from != BarsFrom::Trades {
             return Verdict::Refused(Refusal::Unsupported);
         }
-        if !is_sound(&bar.bar, len) {
+        if !is_aligned(&bar.bar, len) || !(is_nothing(bar) || is_sound(&bar.bar)) {
             return Verdict::Refused(Refusal::BadBar);
         }
         if self.options.clock == BarClock::Live && bar.closed && bar.end() > when.feed_clock() + AHEAD_MAX {
@@ -227,6 +236,13 @@ impl Candles {
         let sealed_to = self.symbols[symbol as usize].levels[level].sealed_to;
         if start < sealed_to || end <= clock.minus(self.options.seal_after) {
             return Verdict::Refused(Refusal::Sealed);
+        }
+        if is_nothing(bar) {
+            let above = self.specs[level].above;
+            let missing = &mut self.symbols[symbol as usize].missing;
+            self.tallies.gaps_merged += missing.cut(start, end, above) as u64;
+            self.review(symbol, start, end, sink);
+            return Verdict::Accepted;
         }
         let ours = self.locate(symbol, level, start).map(|place| *self.arena.get(place));
         let lacks = BarFlags::INCOMPLETE.with(BarFlags::POLLED);
