@@ -205,8 +205,8 @@ fn a_bar_that_lacks_trades_says_so_and_one_that_lacks_none_after_backfill_does_n
 fn a_late_trade_of_a_backfilled_interval_is_not_counted_twice() {
     let Lossy { mut world, all, lost } = lossy(4, "1s,1m");
     assert!(!lost.is_empty());
-    let missed = all.iter().filter(|t| lost.iter().any(|&(from, to)| (from..to).contains(&t.ts)));
-    let missed = *missed.last().unwrap();
+    let mut missed = all.iter().filter(|t| lost.iter().any(|&(from, to)| (from..to).contains(&t.ts)));
+    let missed = *missed.next_back().unwrap();
     let start = missed.ts.div_euclid(SECOND) * SECOND;
     let bar = group(&all, SECOND)[&start];
     // A world of its own, where the clock is not yet past the tolerance.
