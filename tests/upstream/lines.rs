@@ -188,3 +188,34 @@ fn a_slow_line_counts_nothing_twice_however_little_is_remembered() {
     }
     assert!(unverifiable > 100, "{unverifiable}");
 }
+
+#[test]
+fn a_trade_is_known_by_its_symbol_venue_trf_date_and_id() {
+    // 2026-01-14 00:30 UTC is the evening of the 13th in New York.
+    const EVENING: i64 = 1_768_350_600 * SECOND;
+    const HOUR: i64 = 3_600 * SECOND;
+    let mut world = World::new(CandleOptions { late_tolerance: Nanos::from_secs(86_400), ..options("1s") });
+    world.now = EVENING;
+    let trade = |ts| Trade { symbol: 0, ts, id: 7, price: 5, size: 1, venue: 1, contiguous: false };
+    let with_trf = |mut tick: tickwire::model::Tick, trf| {
+        tick.trf = trf;
+        tick
+    };
+    let ticks = [
+        trade(EVENING).tick(0, EVENING),
+        Trade { venue: 2, ..trade(EVENING) }.tick(0, EVENING),
+        with_trf(trade(EVENING).tick(0, EVENING), 9),
+        Trade { symbol: 1, ..trade(EVENING) }.tick(0, EVENING),
+        // The next day's seventh trade, though the date in UTC is the same.
+        trade(EVENING + 14 * HOUR).tick(0, EVENING + 14 * HOUR),
+    ];
+    for tick in ticks {
+        world.pass_to(tick.ts_recv.0);
+        assert_eq!(world.apply(&tick), Verdict::Accepted);
+        assert_eq!(world.apply(&tick), Verdict::Refused(Refusal::Duplicate));
+    }
+    // The same evening's, four hours later by the other line.
+    let again = trade(EVENING - 4 * HOUR).tick(1, world.now);
+    assert_eq!(world.apply(&again), Verdict::Refused(Refusal::Duplicate));
+    world.check_ledger();
+}

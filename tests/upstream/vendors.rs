@@ -232,7 +232,9 @@ fn polled_bars_stand_in_while_nothing_is_streamed_and_backfill_replaces_them() {
     let five: BTreeMap<_, _> = (0..5).map(|n| (START + n * MINUTE, flat(START + n * MINUTE, 9))).collect();
     assert_eq!(world.follower.bars(0, 1), roll_up(&five, 5 * MINUTE));
     assert_eq!(world.follower.names(0, 1, START), ["polled"]);
+    let facts = world.follower.facts.len();
     world.gap(SymbolId(0), START + 600 * MS, world.now);
+    assert_eq!(world.follower.facts.len(), facts, "what was filled stays filled");
     for minute in 0..5 {
         let bar = flat(START + minute * MINUTE, 8 + minute);
         assert_eq!(world.upstream(&vendors(0, BarOrigin::Backfill, 60, bar)), Verdict::Accepted);
