@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::backfill::RestOptions;
 use crate::feed::{self, Origin, SourceOptions};
 use crate::gateway::GatewayOptions;
 use crate::model::{Nanos, Timeframe, Timeframes};
+use crate::shard::conditions::{BOOKS_MAX, Choice, Coding, Conditions};
 use crate::shard::{BarClock, BarsFrom, BuiltBy, CandleOptions};
 
 /// A checked configuration.
@@ -21,6 +23,8 @@ pub struct Config {
     pub feed_offset_max: Nanos,
     /// Where ticks come from.
     pub sources: Vec<SourceOptions>,
+    /// The REST sides of sources that connect to a vendor, each by its place among the sources.
+    pub rest: Vec<(u8, RestOptions)>,
     /// End when every finite source has ended.
     pub finish_at_end: bool,
     /// The gateway.
@@ -145,6 +149,7 @@ struct File {
 struct BarsSection {
     timeframes: Option<Vec<String>>,
     from: Option<String>,
+    conditions: Option<Names>,
     clock: Option<String>,
     grace_ms: Option<i64>,
     late_tolerance_ms: Option<i64>,
@@ -157,6 +162,23 @@ struct BarsSection {
     rank: Option<Vec<String>>,
     upstream_wait_ms: Option<i64>,
     audit_bars_max: Option<usize>,
+}
+
+/// One name, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a name such as \"us-equities\", or a list of them")]
+enum Names {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Names {
+    fn list(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -247,6 +269,14 @@ const VARIABLES: &[Variable] = &[
         },
     },
     Variable {
+        names: &["TICKWIRE_CONDITIONS"],
+        key: "bars.conditions",
+        set: |file, text| {
+            file.bars.conditions = Some(Names::Many(text.split(',').map(|t| t.trim().to_owned()).collect()));
+            Ok(())
+        },
+    },
+    Variable {
         names: &["TICKWIRE_CONNECTIONS_MAX", "MAX_WEBSOCKET_CONNECTIONS"],
         key: "gateway.connections_max",
         set: |file, text| number(text).map(|value| file.gateway.connections_max = value),
@@ -322,12 +352,24 @@ impl Config {
                     .map_err(|message| wrong(&format!("{name} (for {})", variable.key), message))?;
             }
         }
-        let candles = file.bars.check()?;
+        let mut candles = file.bars.check()?;
         let feed_offset_max = millis("bars.feed_offset_max_ms", file.bars.feed_offset_max_ms, 5_000)?;
         let layout = check_layout(&file.cores, &file.rings)?;
         let sources =
             file.feed.iter().enumerate().map(|(n, feed)| feed.check(n)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(names) = &file.bars.conditions {
+            let wrong = |message: String| wrong("bars.conditions", message);
+            if names.list().len() > BOOKS_MAX {
+                return Err(wrong(format!(
+                    "{} tables; at most {BOOKS_MAX} are possible",
+                    names.list().len()
+                )));
+            }
+            let choices = names.list().iter().map(|name| Choice::find(name)).collect::<Result<Vec<_>, _>>();
+            candles.conditions = Some(choices.and_then(|choices| judge(&choices, &sources)).map_err(wrong)?);
+        }
         Ok(Self {
+            rest: Vec::new(),
             symbols_max: range("symbols_max", file.symbols_max, 65_536, 1, 16_777_216)?,
             candles,
             feed_offset_max,
@@ -384,7 +426,7 @@ impl Config {
             self.gateway.connections_per_ip_max,
             self.gateway.drain_s
         );
-        for source in &self.sources {
+        for (n, source) in self.sources.iter().enumerate() {
             let _ = writeln!(
                 out,
                 "feed      {}: {} as {}",
@@ -392,11 +434,45 @@ impl Config {
                 describe(&source.origin),
                 source.dialect.name
             );
+            let Some(conditions) = &self.candles.conditions else { continue };
+            let _ = match conditions.of_source(n) {
+                Some((book, coding)) => writeln!(
+                    out,
+                    "          sale conditions {} as of {}, read as {}: {}{}",
+                    book.name,
+                    book.as_of,
+                    coding.name(),
+                    book.about,
+                    if book.has_daily() { "; daily bars have rules of their own" } else { "" }
+                ),
+                None => {
+                    writeln!(out, "          sale conditions: no table for it, so every trade counts in full")
+                }
+            };
         }
         if self.sources.is_empty() {
             let _ = writeln!(out, "feed      none: nothing will ever arrive; add a [[feed]] section");
         }
         out
+    }
+}
+
+/// The tables that judge the trades of each source.
+///
+/// # Errors
+/// Where none is of use to any.
+pub fn judge(choices: &[Choice], sources: &[SourceOptions]) -> Result<Conditions, String> {
+    let feeds = sources.iter().map(|source| (source.name.as_str(), coding_of(source.dialect.name)));
+    Conditions::new(choices, &feeds.collect::<Vec<_>>())
+}
+
+/// How a dialect writes the conditions of a trade; `None` where that is the file's own affair.
+fn coding_of(dialect: &str) -> Option<Coding> {
+    match dialect {
+        "massive" => Some(Coding::Massive),
+        "binance" => Some(Coding::Binance),
+        "alpaca" => Some(Coding::Letters),
+        _ => None,
     }
 }
 
@@ -408,6 +484,7 @@ fn describe(origin: &Origin) -> String {
         Origin::Stdin => "standard input".to_owned(),
         Origin::Tcp(addr) => format!("lines over tcp://{addr}"),
         Origin::WebSocket(addr) => format!("publishers at ws://{addr}{}", feed::INGEST_PATH),
+        Origin::Connect(pool) => format!("{} connections to {}", pool.members.len(), pool.endpoint.host),
     }
 }
 

@@ -3,34 +3,29 @@
 //! A source whose ticks wait for a full ring is not read until they are out: TCP then pushes back on the sender, files and
 //! standard input wait. So what is held is at most one read of each source.
 
+mod door;
+pub mod live;
 pub mod playback;
 pub mod router;
+mod source;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::feed::file::{FileFeed, Progress};
-use crate::feed::pipe::Pipe;
-use crate::feed::tcp::{After, LineConnection, keep_alive};
-use crate::feed::websocket::MessageConnection;
-use crate::feed::{Context, Origin, SourceError, SourceOptions, Tallies};
-use crate::model::{Nanos, SymbolCache, SymbolTable, Tick, UnixNanos};
-use crate::runtime::{
-    Bell, Clock, Latency, Listener, Ready, Registrar, Report, Sender, Stage, Stream, Turned,
-};
+use crate::feed::{Progress, SourceError, SourceOptions, Tallies};
+use crate::model::{SymbolCache, SymbolTable, Tick, UnixNanos};
+use crate::runtime::{Bell, Clock, Latency, Ready, Registrar, Report, Sender, Stage, Turned};
 
+use door::{Connection, connection_deadline};
+use live::{FIRST_TOKEN, Ground, Live};
+use source::{Feed, Source, open};
+
+pub use live::{Command, CommandError, Commands, Outside, RestLines};
 pub use playback::{LOOP_GAP, Pace, Playback};
 pub use router::Router;
 
-/// What a file or standard input may parse in one turn, in bytes.
-const TURN_BYTES: usize = 64 * 1024;
 /// How many reads (or messages) a connection may do in one turn.
 const READS_PER_TURN: usize = 16;
-/// How many connections a listener takes in one turn.
-const ACCEPTS_PER_TURN: usize = 64;
-/// How long accepting rests after the system refused it a socket (`EMFILE` and its like).
-const ACCEPT_REST: Nanos = Nanos::from_millis(100);
 
 /// What an ingest stage is to do.
 pub struct IngestOptions {
@@ -46,6 +41,8 @@ pub struct IngestOptions {
     pub bell: Bell,
     /// Measures how long parsing takes: the core's kind of clock.
     pub clock: Clock,
+    /// Its lines to the cold threads.
+    pub outside: Outside,
 }
 
 /// What went wrong with sources while they were read, for whoever decides the exit code. Clones are the same list.
@@ -72,6 +69,7 @@ pub struct Ingest {
     sources: Vec<Source>,
     /// Their place plus the number of sources is their token.
     connections: Vec<Option<Connection>>,
+    live: Live,
     finish_at_end: bool,
     clock: Clock,
     read_to_parsed: Latency,
@@ -82,36 +80,6 @@ pub struct Ingest {
     stopping: bool,
     /// Something waits for room in a ring.
     stalled: bool,
-}
-
-struct Source {
-    options: SourceOptions,
-    tallies: Tallies,
-    feed: Feed,
-    /// Of a finite source, what the rings had no room for.
-    pending: Vec<Tick>,
-}
-
-enum Feed {
-    Files { open: std::collections::VecDeque<FileFeed> },
-    Paced(Box<Playback>),
-    Pipe { pipe: Pipe, lines: Box<LineConnection>, ended: bool },
-    Door { listener: Listener, ready: bool, rest_until: Option<UnixNanos>, open: usize },
-}
-
-struct Connection {
-    source: usize,
-    stream: Stream,
-    protocol: Protocol,
-    pending: Vec<Tick>,
-    ready: bool,
-    ended: bool,
-    heard: UnixNanos,
-}
-
-enum Protocol {
-    Lines(Box<LineConnection>),
-    Messages(Box<MessageConnection>),
 }
 
 impl Ingest {
@@ -130,8 +98,12 @@ impl Ingest {
         }
         let progress = Progress::default();
         let mut sources = Vec::with_capacity(options.sources.len());
+        let mut live = Live::new(options.outside);
         for (place, source) in options.sources.into_iter().enumerate() {
             let feed = open(&source, place, options.pace, &progress, &registrar, &options.bell)?;
+            if let Some(pool) = source.origin.pool() {
+                live.add(place, &source, pool)?;
+            }
             let tallies = Tallies::new(&source.name);
             sources.push(Source { options: source, tallies, feed, pending: Vec::new() });
         }
@@ -142,6 +114,7 @@ impl Ingest {
             symbols: SymbolCache::new(symbols),
             sources,
             connections: Vec::new(),
+            live,
             finish_at_end: options.finish_at_end,
             clock: options.clock,
             read_to_parsed: Latency::new("read_to_parsed"),
@@ -176,189 +149,9 @@ impl Ingest {
         }
     }
 
-    fn read_finite(&mut self, place: usize, now: UnixNanos) -> Turned {
-        let Self { router, symbols, sources, clock, read_to_parsed, troubles, stopping, .. } = self;
-        let Source { tallies, feed, pending, .. } = &mut sources[place];
-        let mut turned = Turned::default();
-        let before = pending.len();
-        router.dispatch(pending, symbols, false);
-        turned.work += before - pending.len();
-        if !pending.is_empty() || *stopping {
-            return turned;
-        }
-        let recorded = true;
-        let mut cx = Context { now, source: place as u8, recorded, symbols, tallies };
-        let outcome = match feed {
-            Feed::Files { open } => {
-                let outcome = match open.front_mut() {
-                    Some(file) => file.parse(TURN_BYTES, &mut cx, pending).map(|n| turned.work += n),
-                    None => Ok(()),
-                };
-                if open.front().is_some_and(FileFeed::is_ended) {
-                    open.pop_front();
-                }
-                turned.more = !open.is_empty();
-                outcome
-            }
-            Feed::Paced(playback) => playback.play(&mut cx, pending).map(|more| turned.more = more),
-            Feed::Pipe { pipe, lines, ended } if !*ended => {
-                let after = lines.read(pipe, &mut cx, pending);
-                turned.work += usize::from(after == After::More);
-                turned.more = after == After::More;
-                *ended = after == After::Ended;
-                match lines.refusal() {
-                    Some(message) => Err(SourceError::Header { path: "stdin".to_owned(), message }),
-                    None => Ok(()),
-                }
-            }
-            Feed::Pipe { .. } | Feed::Door { .. } => Ok(()),
-        };
-        if let Err(error) = outcome {
-            let text = error.to_string();
-            tallies.note(now, "source trouble", text.as_bytes());
-            troubles.add(text);
-        }
-        if !pending.is_empty() {
-            read_to_parsed.record_n(clock.now() - now, pending.len() as u64);
-            let before = pending.len();
-            router.dispatch(pending, symbols, false);
-            turned.work += before - pending.len();
-        }
-        turned
-    }
-
-    fn accept(&mut self, place: usize, now: UnixNanos) -> Turned {
-        let mut turned = Turned::default();
-        let first_token = self.sources.len();
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Source { options, tallies, feed, .. } = &mut self.sources[place];
-            let Feed::Door { listener, ready, rest_until, open } = feed else { return turned };
-            if !*ready || rest_until.is_some_and(|at| now < at) {
-                return turned;
-            }
-            *rest_until = None;
-            let (mut stream, _) = match listener.accept() {
-                Ok(accepted) => accepted,
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        *ready = false;
-                        return turned;
-                    }
-                    io::ErrorKind::Interrupted
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::ConnectionReset => continue,
-                    _ => {
-                        // Out of descriptors, most likely. The edge is spent, so the listener stays ready and is tried again
-                        // after a rest: no spin, and no waiting for an edge that never comes.
-                        tallies.faults += 1;
-                        tallies.note(now, "accept failed", error.to_string().as_bytes());
-                        *rest_until = Some(now + ACCEPT_REST);
-                        return turned;
-                    }
-                },
-            };
-            turned.work += 1;
-            if *open >= options.connections_max || self.stopping {
-                tallies.refused += 1;
-                continue;
-            }
-            let slot = self.connections.iter().position(Option::is_none).unwrap_or(self.connections.len());
-            if self.registrar.register(&mut stream, first_token + slot).is_err() {
-                tallies.faults += 1;
-                continue;
-            }
-            keep_alive(&stream);
-            *open += 1;
-            tallies.connections += 1;
-            let protocol = match options.origin {
-                Origin::WebSocket(_) => Protocol::Messages(Box::new(MessageConnection::new(
-                    options.dialect,
-                    options.line_bytes_max,
-                    now + options.handshake_max,
-                ))),
-                _ => Protocol::Lines(Box::new(LineConnection::new(options.dialect, options.line_bytes_max))),
-            };
-            let connection = Connection {
-                source: place,
-                stream,
-                protocol,
-                pending: Vec::new(),
-                ready: true,
-                ended: false,
-                heard: now,
-            };
-            if slot == self.connections.len() {
-                self.connections.push(Some(connection));
-            } else {
-                self.connections[slot] = Some(connection);
-            }
-        }
-        turned.more = true;
-        turned
-    }
-
-    fn read_connection(&mut self, slot: usize, now: UnixNanos) -> Turned {
-        let Self { router, symbols, sources, connections, clock, read_to_parsed, stopping, .. } = self;
-        let mut turned = Turned::default();
-        let Some(connection) = connections.get_mut(slot).and_then(Option::as_mut) else { return turned };
-        let Source { options, tallies, feed, .. } = &mut sources[connection.source];
-        let mut reads = 0;
-        loop {
-            let pending = &mut connection.pending;
-            let before = pending.len();
-            router.dispatch(pending, symbols, true);
-            turned.work += before - pending.len();
-            if !pending.is_empty() || connection.ended || *stopping || !connection.ready {
-                break;
-            }
-            if reads == READS_PER_TURN {
-                turned.more = true;
-                break;
-            }
-            reads += 1;
-            let source = connection.source as u8;
-            let mut cx = Context { now, source, recorded: false, symbols, tallies };
-            let io = &mut connection.stream;
-            let after = match &mut connection.protocol {
-                Protocol::Lines(lines) => lines.read(io, &mut cx, pending),
-                Protocol::Messages(messages) => {
-                    messages.read(io, now + options.handshake_max, &mut cx, pending)
-                }
-            };
-            if !pending.is_empty() {
-                read_to_parsed.record_n(clock.now() - now, pending.len() as u64);
-            }
-            match after {
-                After::Drained => connection.ready = false,
-                After::More => {
-                    connection.heard = now;
-                    turned.work += 1;
-                }
-                After::Ended => connection.ended = true,
-            }
-        }
-        let deadline = connection_deadline(connection, options);
-        // What waits for a full ring is our fault, not the peer's silence.
-        let late = connection.pending.is_empty() && deadline.is_some_and(|at| now >= at);
-        if late && !connection.ended {
-            connection.ended = true;
-            tallies.note(now, "connection closed", b"it was silent too long");
-        }
-        if connection.pending.is_empty() && (connection.ended || *stopping) {
-            if *stopping && let Protocol::Messages(messages) = &mut connection.protocol {
-                messages.go_away(&mut connection.stream);
-            }
-            // A socket that is closed needs no deregistration where this fails.
-            let _ = self.registrar.deregister(&mut connection.stream);
-            if let Feed::Door { open, ready, rest_until, .. } = feed {
-                *open -= 1;
-                // A descriptor is free again.
-                *ready |= rest_until.take().is_some();
-            }
-            connections[slot] = None;
-            turned.work += 1;
-        }
-        turned
+    fn turn_live(&mut self, now: UnixNanos) -> Turned {
+        let Self { live, registrar, symbols, sources, router, clock, read_to_parsed, .. } = self;
+        live.turn(&mut Ground { now, registrar, symbols, sources, router, clock, read_to_parsed })
     }
 
     /// Nothing will come any more and everything is out but the end itself.
@@ -368,59 +161,14 @@ impl Ingest {
                 Feed::Files { open } => open.is_empty(),
                 Feed::Paced(playback) => playback.is_done(),
                 Feed::Pipe { ended, .. } => *ended,
-                Feed::Door { .. } => false,
+                Feed::Pool | Feed::Door { .. } => false,
             };
             source.pending.is_empty() && (ended || self.stopping)
         };
         self.sources.iter().all(dry)
             && self.connections.iter().all(Option::is_none)
+            && self.live.is_dry()
             && !self.router.has_quotes()
-    }
-}
-
-fn connection_deadline(connection: &Connection, options: &SourceOptions) -> Option<UnixNanos> {
-    let silent = options.idle_max.map(|idle| connection.heard + idle);
-    let phase = match &connection.protocol {
-        Protocol::Messages(messages) => messages.deadline,
-        Protocol::Lines(_) => None,
-    };
-    match (silent, phase) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-fn open(
-    source: &SourceOptions,
-    token: usize,
-    pace: Option<Pace>,
-    progress: &Progress,
-    registrar: &Registrar,
-    bell: &Bell,
-) -> Result<Feed, SourceError> {
-    match &source.origin {
-        Origin::Files(paths) if paths.is_empty() => Err(SourceError::NoFile(source.name.clone())),
-        Origin::Files(paths) => match pace {
-            Some(pace) => Ok(Feed::Paced(Box::new(Playback::open(source, paths, pace, progress)?))),
-            None => {
-                let files = paths
-                    .iter()
-                    .map(|path| FileFeed::open(path, source.dialect, source.line_bytes_max, progress));
-                Ok(Feed::Files { open: files.collect::<Result<_, _>>()? })
-            }
-        },
-        Origin::Stdin => {
-            let path = || "standard input".to_owned();
-            let pipe = Pipe::spawn(io::stdin(), bell.clone())
-                .map_err(|error| SourceError::Open { path: path(), error })?;
-            let lines = Box::new(LineConnection::new(source.dialect, source.line_bytes_max));
-            Ok(Feed::Pipe { pipe, lines, ended: false })
-        }
-        Origin::Tcp(addr) | Origin::WebSocket(addr) => {
-            let listener =
-                registrar.listen(*addr, token).map_err(|error| SourceError::Listen { addr: *addr, error })?;
-            Ok(Feed::Door { listener, ready: true, rest_until: None, open: 0 })
-        }
     }
 }
 
@@ -431,7 +179,9 @@ impl Stage for Ingest {
 
     fn turn(&mut self, now: UnixNanos, ready: &[Ready]) -> Turned {
         for edge in ready {
-            if let Some(source) = self.sources.get_mut(edge.token) {
+            if let Some(token) = edge.token.checked_sub(FIRST_TOKEN) {
+                self.live.on_edge(token);
+            } else if let Some(source) = self.sources.get_mut(edge.token) {
                 if let Feed::Door { ready, .. } = &mut source.feed {
                     *ready = true;
                 }
@@ -456,11 +206,13 @@ impl Stage for Ingest {
             add(self.read_connection((self.first + step) % n, now));
         }
         self.first = if n == 0 { 0 } else { (self.first + 1) % n };
+        add(self.turn_live(now));
         total.work += self.router.send_quotes();
         let waits = |pending: &Vec<Tick>| !pending.is_empty();
         self.stalled = self.router.has_quotes()
             || self.sources.iter().any(|source| waits(&source.pending))
-            || self.connections.iter().flatten().any(|connection| waits(&connection.pending));
+            || self.connections.iter().flatten().any(|connection| waits(&connection.pending))
+            || self.live.is_stalled();
         if self.stalled {
             // Waiting is for the shards now; `has_work` sees when they made room.
             total.more = total.more && total.work > 0;
@@ -484,12 +236,9 @@ impl Stage for Ingest {
             let options = &self.sources[connection.source].options;
             connection.pending.is_empty().then(|| connection_deadline(connection, options)).flatten()
         };
-        let sources = self.sources.iter().filter_map(source).min();
-        let connections = self.connections.iter().flatten().filter_map(connection).min();
-        match (sources, connections) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let sources = self.sources.iter().filter_map(source);
+        let connections = self.connections.iter().flatten().filter_map(connection);
+        sources.chain(connections).chain(self.live.deadline()).min()
     }
 
     fn has_work(&self) -> bool {
@@ -497,13 +246,14 @@ impl Stage for Ingest {
             Feed::Pipe { pipe, ended, .. } => !*ended && source.pending.is_empty() && pipe.is_ready(),
             _ => false,
         };
-        (self.stalled && self.router.has_news()) || self.sources.iter().any(fresh)
+        (self.stalled && self.router.has_news()) || self.sources.iter().any(fresh) || self.live.has_work()
     }
 
     fn housekeep(&mut self, _now: UnixNanos, report: &mut Report) {
         for source in &mut self.sources {
             source.tallies.hand_over(report);
         }
+        self.live.hand_over(report);
         self.router.hand_over(report);
         report.count("ingest.connections", self.connections.iter().flatten().count() as u64);
         self.read_to_parsed.hand_over(report);
@@ -511,5 +261,6 @@ impl Stage for Ingest {
 
     fn stop(&mut self, _now: UnixNanos) {
         self.stopping = true;
+        self.live.stop(&self.registrar);
     }
 }

@@ -12,7 +12,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWriterBuilder, Tag};
 
 use crate::runtime::Report;
-use crate::runtime::metrics::empty;
+use crate::runtime::metrics::{Recorded, empty};
 
 /// Everything reported so far.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub struct Totals {
 impl Totals {
     /// Adds one report.
     pub fn add(&mut self, report: &Report) {
-        for (name, histogram) in &report.latencies {
+        for Recorded { name, histogram, .. } in &report.latencies {
             let total = self.latencies.entry((report.stage.clone(), name)).or_insert_with(empty);
             // All histograms have one shape, so adding cannot fail.
             let _ = total.add(histogram);
@@ -107,7 +107,7 @@ impl IntervalLog<'_> {
         let at = system_time(report.at.0);
         let end = at.duration_since(self.start).unwrap_or_default();
         let begin = end.saturating_sub(Duration::from_secs(1));
-        for (name, histogram) in &report.latencies {
+        for Recorded { name, histogram, .. } in &report.latencies {
             let tag = format!("{}.{name}", report.stage);
             // A full disk loses the log, never the engine.
             let _ = self.writer.write_histogram(histogram, begin, end - begin, Tag::new(&tag));

@@ -7,10 +7,11 @@
 //!
 //! The modules, in the order in which a tick meets them: [`feed`], [`ingest`], [`shard`], [`gateway`] (or [`collect`],
 //! which writes bars to a file). They share the records of [`model`] and stand on [`runtime`]; [`topology`] alone knows them all.
-//! [`replay`] is the other end of a feed: it sends recordings to an engine.
+//! Beside them [`backfill`] fetches over REST what a stream missed. [`replay`] is the other end of a feed: it sends recordings to an engine.
 
 #![deny(unsafe_code)]
 
+pub mod backfill;
 pub mod collect;
 pub mod config;
 pub mod feed;

@@ -8,6 +8,10 @@
 //! | gateway *k* → shard *j* | `Interest` | `rings.interests_depth` | kept and retried next turn |
 //! | dealer → gateway *k* | accepted sockets | 256 | another gateway gets the next; if all are full the dealer accepts no more |
 //! | gateway *k* → dealer | ends of connections | 256 | kept and retried next turn |
+//! | main → ingest | `Command` to a feed | 64 | refused, and whoever sent it is told |
+//! | ingest → resolver threads, and back | names; addresses | 1024 | that attempt to connect fails and is made again |
+//! | ingest → REST thread | `RestWish` | 1024 | kept in their order and retried next turn |
+//! | REST thread → ingest | `Tick`, halves of bars | 4096 | the thread waits |
 //! | any stage → main | `Report` | 256 | that period is skipped |
 
 use std::io;
@@ -16,20 +20,26 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender as ChannelSender;
 
+use crate::backfill::{self, BackfillOptions};
 use crate::collect::{Collected, Collector};
 use crate::config::{Config, Layout, Placement};
 use crate::feed::{Progress, SourceError};
 use crate::gateway::dealer::{Dealer, SOCKETS_DEPTH, way};
 use crate::gateway::{Gateway, GatewayOptions};
-use crate::ingest::{Ingest, IngestOptions, Pace, Troubles};
-use crate::model::{Event, Interest, Nanos, SymbolTable, Tick};
+use crate::ingest::{self, Commands, Ingest, IngestOptions, Outside, Pace, RestLines, Troubles};
+use crate::model::{Event, Interest, Nanos, RestWish, SymbolTable, Tick, UnixNanos};
 use crate::runtime::core::{Core, CoreOptions, Stop};
+use crate::runtime::resolver::Resolver;
 use crate::runtime::transport::Network;
-use crate::runtime::{Bell, Clock, Receiver, Report, Sender, Stream, ring};
+use crate::runtime::{Bell, Clock, Receiver, Report, Sender, Stream, ring, warm};
 use crate::shard::{Link, Patience, Shard, ShardOptions};
 
 /// Reports that may wait for whoever prints them.
 const REPORTS_DEPTH: usize = 256;
+/// Wishes that may wait for the REST thread; beyond them they wait, counted, where they were made.
+const WISHES_DEPTH: usize = 1024;
+/// Ticks of the REST thread that may wait for ingest: 2048 bars, a few answers.
+const ANSWERS_DEPTH: usize = 4096;
 /// After a stop was asked for, a core that has not finished by then ends all the same.
 const STOP_PATIENCE: Nanos = Nanos::from_millis(1_800);
 
@@ -206,8 +216,20 @@ pub struct Engine {
     pub progress: Progress,
     /// What went wrong with its sources.
     pub troubles: Troubles,
+    /// Asks its feeds to change while they run.
+    pub commands: Commands,
     /// Of an inline engine: a way into each shard beside the ingest's, for ticks that no feed dialect makes.
     pub inlets: Vec<Sender<Tick>>,
+    /// Of an inline engine: the ends that the REST thread has in others.
+    pub rest: Option<RestEnds>,
+}
+
+/// What stands in for the REST thread: takes wishes, sends bars.
+pub struct RestEnds {
+    /// What ingest wants.
+    pub wishes: crossbeam_channel::Receiver<RestWish>,
+    /// The halves of bars.
+    pub answers: Sender<Tick>,
 }
 
 /// Ticks that an inlet of an inline engine holds.
@@ -285,7 +307,7 @@ fn wire(
     clock: impl Fn() -> Clock,
     has_inlets: bool,
 ) -> Result<Engine, WireError> {
-    let Config { mut candles, sources, gateway, layout, .. } = config;
+    let Config { mut candles, sources, rest, gateway, layout, .. } = config;
     candles.history_bytes_max /= layout.shards;
     candles.trades_bytes_max /= layout.shards;
     let shards = layout.shards;
@@ -304,11 +326,17 @@ fn wire(
     let mut inlets = Vec::new();
     for shard in 0..shards {
         let bell = bell_of(1 + shard);
-        let (tick_tx, tick_rx) = ring(layout.ticks_depth, ingest_bell.clone(), bell.clone());
+        let (mut tick_tx, mut tick_rx) = ring(layout.ticks_depth, ingest_bell.clone(), bell.clone());
+        if candles.preallocate {
+            warm(&mut tick_tx, &mut tick_rx, Tick::watermark(UnixNanos::MIN));
+        }
         tick_senders.push(tick_tx);
         let links = outlet_ends.iter_mut().enumerate().map(|(k, ends)| {
             let outlet_bell = bell_of(1 + shards + k);
-            let (event_tx, event_rx) = ring(layout.events_depth, bell.clone(), outlet_bell.clone());
+            let (mut event_tx, mut event_rx) = ring(layout.events_depth, bell.clone(), outlet_bell.clone());
+            if candles.preallocate {
+                warm(&mut event_tx, &mut event_rx, Event::resync());
+            }
             let (interest_tx, interest_rx) = ring(layout.interests_depth, outlet_bell, bell.clone());
             ends.events.push(event_rx);
             ends.interests.push(interest_tx);
@@ -331,6 +359,33 @@ fn wire(
 
     let symbols = SymbolTable::new(config.symbols_max);
     let live = sources.len();
+    let (report_tx, reports) = crossbeam_channel::bounded(REPORTS_DEPTH);
+    let (commands, commands_rx) = Commands::channel(&sources, ingest_bell.clone());
+    let (wishes, wishes_rx) = crossbeam_channel::bounded(WISHES_DEPTH);
+    let (answers_tx, answers) = ring(ANSWERS_DEPTH, Bell::silent(), ingest_bell.clone());
+    let mut outside = Outside { seed: seed(&epoch), resolver: None, commands: Some(commands_rx), rest: None };
+    let mut rest_ends = None;
+    if has_inlets {
+        outside.rest = Some(RestLines { wishes, answers });
+        rest_ends = Some(RestEnds { wishes: wishes_rx, answers: answers_tx });
+    } else {
+        let names = ingest::live::names(&sources).len();
+        if names > 0 {
+            outside.resolver = Some(Resolver::spawn(names, ingest_bell.clone())?);
+        }
+        if !rest.is_empty() {
+            let options = BackfillOptions {
+                feeds: rest,
+                timeframes: candles.timeframes.clone(),
+                seal_after: candles.seal_after,
+            };
+            let lines =
+                backfill::Lines { wishes: wishes_rx, answers: answers_tx, reports: report_tx.clone() };
+            // It ends with its wishes, which end with ingest.
+            backfill::spawn(options, lines, symbols.clone(), clock())?;
+            outside.rest = Some(RestLines { wishes, answers });
+        }
+    }
     let ingest_options = IngestOptions {
         name: plan.stage_name(0),
         sources,
@@ -338,6 +393,7 @@ fn wire(
         pace,
         bell: ingest_bell,
         clock: clock(),
+        outside,
     };
     let at = core_of(0);
     let ingest = Ingest::new(ingest_options, cores[at].registrar()?, symbols.clone(), tick_senders)?;
@@ -383,7 +439,24 @@ fn wire(
             }
         }
     }
-    let (report_tx, reports) = crossbeam_channel::bounded(REPORTS_DEPTH);
     cores.iter_mut().for_each(|core| core.report_to(report_tx.clone()));
-    Ok(Engine { cores, plan, symbols, reports, gateway_addr, source_addrs, progress, troubles, inlets })
+    Ok(Engine {
+        cores,
+        plan,
+        symbols,
+        reports,
+        gateway_addr,
+        source_addrs,
+        progress,
+        troubles,
+        commands,
+        inlets,
+        rest: rest_ends,
+    })
+}
+
+/// What its feeds choose at random differs from run to run as its name does, and is the same under the same name. FNV-1a.
+fn seed(epoch: &str) -> u64 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    epoch.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
 }

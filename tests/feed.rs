@@ -11,6 +11,7 @@ use tickwire::model::{Nanos, Price, Size, Symbol, SymbolTable, Tick, TickKind, U
 const USDM: &str = include_str!("data/feed/binance-usdm.txt");
 const SPOT: &str = include_str!("data/feed/binance-spot.txt");
 const MASSIVE: &str = include_str!("data/feed/massive.txt");
+const ALPACA: &str = include_str!("data/feed/alpaca.txt");
 const EQUITIES: &str = include_str!("data/feed/us-equities-trades.csv");
 const FX: &str = include_str!("data/feed/fx-quotes.csv");
 const CRYPTO: &str = include_str!("data/feed/binance-trades.csv");
@@ -25,7 +26,9 @@ fn parse(name: &str, bytes: &[u8]) -> (Vec<Tick>, Tallies, SymbolTable) {
     let symbols = SymbolTable::new(1000);
     let (ticks, tallies) = parse_all(dialect(name), bytes, NOW, &symbols);
     assert!(tallies.is_balanced(), "ledger of {name}: {}", bytes.escape_ascii());
-    assert_eq!(tallies.accepted(), ticks.len() as u64);
+    // A bar is one record and two ticks.
+    let records = ticks.iter().filter(|tick| tick.kind() != TickKind::BarTail).count();
+    assert_eq!(tallies.accepted(), records as u64);
     (ticks, tallies, symbols)
 }
 
@@ -93,7 +96,7 @@ fn same_as_oracle(tick: &Tick, symbols: &SymbolTable, (symbol, price, size, ms):
 
 #[test]
 fn every_dialect_has_a_row_and_every_reason_a_name() {
-    assert_eq!(DIALECTS.len(), 3);
+    assert_eq!(DIALECTS.len(), 4);
     let names: std::collections::HashSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(names.len(), Reason::ALL.len());
     assert!(find("cvs").is_none());
@@ -130,9 +133,9 @@ fn real_binance_messages_say_what_a_json_library_says() {
 #[test]
 fn massive_events_become_ticks_with_all_they_carry() {
     let (ticks, tallies, symbols) = parse("massive", MASSIVE.as_bytes());
-    assert_eq!((tallies.records(), tallies.accepted(), tallies.skipped()), (9, 6, 3));
+    assert_eq!((tallies.records(), tallies.accepted(), tallies.skipped()), (9, 8, 1));
     let skipped: Vec<_> = tallies.skipped_types().collect();
-    assert_eq!(skipped, [("status", 1), ("AM", 1), ("A", 1)]);
+    assert_eq!(skipped, [("status-connected", 1)]);
     let name = |tick: &Tick| symbols.name(tick.symbol).unwrap().to_string();
     let msft = ticks[0];
     assert_eq!(name(&msft), "MSFT");
@@ -147,8 +150,9 @@ fn massive_events_become_ticks_with_all_they_carry() {
     assert_eq!((quote.price, quote.ask()), (Price(114_125_000_000), Price(114_128_000_000)));
     assert_eq!((quote.size, quote.ask_size()), (Size(10_000_000_000), Size(16_000_000_000)));
     assert_eq!((quote.quote_venues().0.0, quote.quote_venues().1.0), (4, 7));
-    assert_eq!((ticks[3].price, ticks[3].size), (Price(384_400_000_000), Size(384_000)));
-    assert_eq!(name(&ticks[5]), "TSLA");
+    // Four halves of two bars lie between.
+    assert_eq!((ticks[7].price, ticks[7].size), (Price(384_400_000_000), Size(384_000)));
+    assert_eq!(name(&ticks[9]), "TSLA");
 }
 
 #[test]
@@ -187,9 +191,11 @@ fn real_csv_rows_say_what_their_text_says() {
 #[test]
 fn a_truncated_message_costs_nobody_but_itself() {
     let mut tried = 0;
-    for (name, text) in [("binance", USDM), ("binance", SPOT), ("massive", MASSIVE)] {
+    for (name, text) in [("binance", USDM), ("binance", SPOT), ("massive", MASSIVE), ("alpaca", ALPACA)] {
         let good = text.lines().next_back().unwrap();
         let good = if name == "binance" { text.lines().next().unwrap() } else { good };
+        // A whole trade.
+        assert_eq!(parse(name, good.as_bytes()).0.len(), 1);
         for line in text.lines() {
             for cut in 0..line.len() {
                 let bytes =
@@ -240,7 +246,7 @@ fn a_flipped_byte_is_rejected_or_read_as_a_json_library_reads_it() {
             }
         }
     }
-    for (name, text) in [("massive", MASSIVE), ("csv", EQUITIES)] {
+    for (name, text) in [("massive", MASSIVE), ("alpaca", ALPACA), ("csv", EQUITIES)] {
         for at in 0..text.len().min(3000) {
             let mut bytes = text.as_bytes().to_vec();
             bytes[at] ^= 0x11;
@@ -396,14 +402,21 @@ fn a_number_is_exact_or_rejected_in_every_field_of_every_dialect() {
         });
         let massive =
             |p: &str, s: &str| format!(r#"[{{"ev":"T","sym":"A","p":{p},"s":{s},"t":1736036818784}}]"#);
-        let (ticks, _, _) = parse("massive", massive(text, "0").as_bytes());
-        let want = judged.as_deref().and_then(|text| units(text, 9));
-        let want = want.and_then(|units| i64::try_from(units).ok()).filter(|units| *units > 0);
-        assert_eq!(ticks.first().map(|tick| tick.price.0), want, "massive price {text:?} {judged:?}");
-        let (ticks, _, _) = parse("massive", massive("1e-9", text).as_bytes());
-        let want =
-            judged.as_deref().and_then(|text| units(text, 8)).and_then(|units| u64::try_from(units).ok());
-        assert_eq!(ticks.first().map(|tick| tick.size.0), want, "massive size {text:?} {judged:?}");
+        let alpaca = |p: &str, s: &str| {
+            format!(r#"[{{"T":"t","S":"A","p":{p},"s":{s},"t":"2025-01-05T00:26:58.784Z"}}]"#)
+        };
+        let message =
+            |name: &str, p: &str, s: &str| if name == "massive" { massive(p, s) } else { alpaca(p, s) };
+        for name in ["massive", "alpaca"] {
+            let (ticks, _, _) = parse(name, message(name, text, "0").as_bytes());
+            let want = judged.as_deref().and_then(|text| units(text, 9));
+            let want = want.and_then(|units| i64::try_from(units).ok()).filter(|units| *units > 0);
+            assert_eq!(ticks.first().map(|tick| tick.price.0), want, "{name} price {text:?} {judged:?}");
+            let (ticks, _, _) = parse(name, message(name, "1e-9", text).as_bytes());
+            let want =
+                judged.as_deref().and_then(|text| units(text, 8)).and_then(|units| u64::try_from(units).ok());
+            assert_eq!(ticks.first().map(|tick| tick.size.0), want, "{name} size {text:?} {judged:?}");
+        }
     }
     // Both in range, but not their product.
     let line = "symbol,timestamp_ms,price,size\nA,1736036818784,9223372036,184467440737\nA,1736036818784,9223372036,1";
@@ -544,6 +557,7 @@ fn a_symbol_is_printable_and_short_or_rejected() {
             ("csv", format!("symbol,timestamp_ms,price,size\n\"{quoted}\",1736036818784,1,1")),
             ("massive", format!(r#"[{{"ev":"T","sym":{json},"p":1,"s":1,"t":1736036818784}}]"#)),
             ("binance", format!(r#"{{"e":"trade","s":{json},"t":1,"p":"1","q":"1","T":1736036818784}}"#)),
+            ("alpaca", format!(r#"[{{"T":"t","S":{json},"p":1,"s":1,"t":"2025-01-05T00:26:58.784Z"}}]"#)),
         ];
         for (name, line) in lines {
             let (ticks, tallies, symbols) = parse(name, line.as_bytes());
@@ -579,7 +593,7 @@ fn nesting_and_brackets_without_end_are_one_malformed_message() {
         "{\"a\":".repeat(10_000),
         format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)),
     ] {
-        for name in ["massive", "binance"] {
+        for name in ["massive", "binance", "alpaca"] {
             let (ticks, tallies, _) = parse(name, line.as_bytes());
             assert!(ticks.is_empty());
             assert_eq!((tallies.records(), tallies.rejected()), (1, 1), "{name}");
@@ -640,7 +654,10 @@ fn binance_types_other_than_market_are_marked_and_lists_counted_one_by_one() {
     .join("\n");
     let (ticks, tallies, _) = parse("binance", text.as_bytes());
     let conditions: Vec<_> = ticks.iter().map(|tick| tick.conditions).collect();
-    assert_eq!(conditions, [[0; 4], [1, 0, 0, 0], [2, 0, 0, 0]]);
+    assert_eq!(conditions, [[0; 4], [1, 0, 0, 0], [0; 4]]);
+    assert_eq!((ticks[0].kind(), ticks[2].kind()), (TickKind::Trade, TickKind::AggregatedTrade));
+    assert!(ticks.iter().all(|tick| tick.is_contiguous()));
+    assert_eq!((ticks[0].sequence(), ticks[2].sequence()), (Some(7), Some(9)));
     let skipped: Vec<_> = tallies.skipped_types().collect();
     assert_eq!(skipped, [("24hrTicker", 2), ("answer", 1), ("depth20", 1)]);
     assert_eq!(tallies.records(), 10);

@@ -148,3 +148,18 @@ fn massive_messages_hold() {
 fn binance_messages_hold() {
     hold("binance", mutants() * 4);
 }
+
+#[test]
+fn answers_of_massive_hold() {
+    hold("rest_massive", mutants() * 4);
+}
+
+#[test]
+fn answers_of_binance_hold() {
+    hold("rest_binance", mutants() * 4);
+}
+
+#[test]
+fn alpaca_messages_hold() {
+    hold("alpaca", mutants() * 4);
+}

@@ -47,6 +47,7 @@ fn options(sources: Vec<SourceOptions>, clock: &ManualClock) -> IngestOptions {
         pace: None,
         bell: Bell::silent(),
         clock: Clock::Manual(clock.clone()),
+        outside: tickwire::ingest::Outside::default(),
     }
 }
 

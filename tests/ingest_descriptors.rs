@@ -27,6 +27,7 @@ fn no_descriptors_neither_spin_nor_wedge_the_listener() {
         pace: None,
         bell: core.bell(),
         clock: Clock::real(),
+        outside: tickwire::ingest::Outside::default(),
     };
     let ingest = Ingest::new(options, core.registrar().unwrap(), SymbolTable::new(10), vec![tx]).unwrap();
     let addr = ingest.local_addr(0).unwrap();

@@ -16,6 +16,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["model", "runtime"]),
     ("relay", &["model", "runtime"]),
     ("control", &["model", "runtime"]),
+    // Cold: it fetches what a feed missed.
+    ("backfill", &["model", "runtime", "feed"]),
     // What stands in the gateway's place where bars go to a file.
     ("collect", &["model", "runtime"]),
     ("latency", &["runtime"]),
@@ -23,13 +25,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     // It fills the options that each stage defines.
     (
         "config",
-        &["model", "runtime", "feed", "ingest", "shard", "gateway", "journal", "store", "relay", "control"],
+        &[
+            "model", "runtime", "feed", "backfill", "ingest", "shard", "gateway", "journal", "store",
+            "relay", "control",
+        ],
     ),
     (
         "topology",
         &[
-            "model", "runtime", "feed", "ingest", "shard", "gateway", "journal", "store", "relay", "control",
-            "config", "collect",
+            "model", "runtime", "feed", "backfill", "ingest", "shard", "gateway", "journal", "store",
+            "relay", "control", "config", "collect",
         ],
     ),
 ];

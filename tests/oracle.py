@@ -7,7 +7,9 @@ off the sorted list with exact decimals. It shares no code with the engine, so w
 or both are wrong for different reasons.
 
     tests/oracle.py FILE... [--format csv|binance|massive] [--bars-from trades|bid|ask|mid]
-                            [--timeframes 1s,1m,5m,15m,1h,1d] [--out bars.ndjson]
+                            [--timeframes 1s,1m,5m,15m,1h,1d] [--conditions NAME|FILE[:CODING]] [--out bars.ndjson]
+
+With --conditions the tables of sale conditions are read that the engine reads: the tables are data, what is made of them is not shared.
 
 Several files are read as one, in the order given. `.gz` is read as it is. Rows that cannot be a tick are skipped and counted
 by reason on stderr. No float is ever made: JSON numbers are read as their text.
@@ -19,9 +21,12 @@ import gzip
 import json
 import re
 import sys
+import tomllib
 from collections import Counter
 from datetime import datetime, timezone
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 # 100 digits: a day's notional needs at most 39, and the quotient of two such numbers cannot lie so close to a half unit
 # that rounding first at 100 digits and then at 9 places would go another way than rounding once.
@@ -117,7 +122,7 @@ def symbol(text):
 # --- reading files ------------------------------------------------------------------------------------------------------
 #
 # Each format yields, for every row that should be a tick, either the tick or a Rejected. A tick is
-# (symbol, time in ns, venue sequence or 0, price, size).
+# (symbol, time in ns, venue sequence or 0, price, size, condition bytes, tape or 0).
 
 
 def attempt(read, *row):
@@ -149,12 +154,28 @@ def csv_time(row):
     return time(iso_time(row.get("timestamp")))
 
 
+def four(codes):
+    """Up to four condition codes, 0 being none."""
+    return bytes(code for code in codes if code)[:4]
+
+
+def csv_conditions(row):
+    """Codes between spaces, `;` or `|`, or a mask in hex, lowest byte first."""
+    text = row.get("conditions_hex") or row.get("conditions") or ""
+    is_mask = text.startswith("0x") or (len(text) >= 4 and re.fullmatch(r"[0-9a-fA-F]+", text))
+    if "conditions_hex" in row or is_mask:
+        return int(text or "0", 16).to_bytes(4, "little")
+    tokens = [token for token in re.split(r"[ ;|]", text) if token]
+    return four(int(token) if token.isdigit() else ord(token) for token in tokens)
+
+
 def csv_ticks(path, bars_from):
     def read(row):
         if bars_from == "trades":
-            return symbol(row.get("symbol")), csv_time(row), 0, price(row.get("price")), size(row.get("size"))
+            at, amount = price(row.get("price")), size(row.get("size"))
+            return symbol(row.get("symbol")), csv_time(row), 0, at, amount, csv_conditions(row), 0
         at = quote_price(row.get("bid"), row.get("ask"), bars_from)
-        return symbol(row.get("symbol")), csv_time(row), 0, at, Decimal(0)
+        return symbol(row.get("symbol")), csv_time(row), 0, at, Decimal(0), b"", 0
 
     for row in csv.DictReader(lines_of(path)):
         yield attempt(read, row)
@@ -185,7 +206,9 @@ def binance_ticks(path, bars_from):
         sys.exit("oracle: --format binance has bars from trades only")
 
     def read(m):
-        return symbol(text_in(m, "s")), json_time_ms(m, "T"), 0, price(text_in(m, "p")), size(text_in(m, "q"))
+        at, amount = price(text_in(m, "p")), size(text_in(m, "q"))
+        codes = four([text_in(m, "X", "MARKET") != "MARKET"])
+        return symbol(text_in(m, "s")), json_time_ms(m, "T"), 0, at, amount, codes, 0
 
     for line in lines_of(path):
         message = attempt(parse_json, line[max(line.find("{"), 0) :])
@@ -204,10 +227,12 @@ def massive_ticks(path, bars_from):
         return symbol(text_in(e, "sym")), json_time_ms(e, "t"), integer(text_in(e, "q", "0"), "q")
 
     def read_trade(e):
-        return *head(e), price(text_in(e, "p")), size(text_in(e, "ds" if "ds" in e else "s"))
+        at, amount = price(text_in(e, "p")), size(text_in(e, "ds" if "ds" in e else "s"))
+        codes = four(int(code) for code in e.get("c", []))
+        return *head(e), at, amount, codes, int(e.get("z", "0"))
 
     def read_quote(e):
-        return *head(e), quote_price(e.get("bp"), e.get("ap"), bars_from), Decimal(0)
+        return *head(e), quote_price(e.get("bp"), e.get("ap"), bars_from), Decimal(0), b"", 0
 
     for line in lines_of(path):
         events = attempt(parse_json, line)
@@ -223,6 +248,64 @@ def massive_ticks(path, bars_from):
 
 
 FORMATS = {"csv": csv_ticks, "binance": binance_ticks, "massive": massive_ticks}
+
+
+# --- sale conditions ----------------------------------------------------------------------------------------------------
+
+CODINGS = ("massive", "letters", "lean", "binance")
+TABLES = Path(__file__).resolve().parent.parent / "src" / "shard" / "conditions"
+# What each word of a rule lets a trade move.
+WORDS = {"open-close": {"open", "close"}, "first": {"open"}, "high-low": {"high-low"}, "volume": {"volume"}}
+EVERYTHING = {"open", "close", "high-low", "volume"}
+DAY_NS = 86_400 * NS_PER_S
+
+
+class Conditions:
+    """A table of sale conditions, asked anew for every trade and every bar."""
+
+    def __init__(self, choice, form):
+        name, colon, coding = choice.rpartition(":")
+        if not colon or coding not in CODINGS:
+            name, coding = choice, None
+        path = TABLES / f"{name}.toml"
+        table = tomllib.loads((path if path.exists() else Path(name)).read_text())
+        self.rows = table["condition"]
+        self.hours = table.get("hours")
+        keys = {"massive": ["massive"], "letters": ["cts", "utp"], "lean": ["lean"], "binance": ["binance"]}
+        has = [c for c in CODINGS if any(key in row for row in self.rows for key in keys[c])]
+        self.coding = coding or (form if form in has else has[0] if form == "csv" and len(has) == 1 else None)
+        if self.coding not in has:
+            sys.exit(f"oracle: say which of {', '.join(has)} the codes are in")
+
+    def is_regular(self, at):
+        zone = ZoneInfo(self.hours["zone"])
+        clock = datetime.fromtimestamp(at // NS_PER_S, timezone.utc).astimezone(zone).strftime("%H:%M:%S")
+        return self.hours["open"] + ":00" <= clock < self.hours["close"] + ":00"
+
+    def rows_of(self, codes, tape):
+        if self.coding == "lean":
+            mask = int.from_bytes(codes, "little")
+            return [row for row in self.rows if any(mask >> bit & 1 for bit in row.get("lean", []))]
+        if self.coding == "letters":
+            # Where the tape is unknown, a letter means both that it may mean.
+            keys = {0: ("cts", "utp"), 3: ("utp",)}.get(tape, ("cts",))
+            return [row for row in self.rows for key in keys if any(ord(c) in codes for c in row.get(key, ""))]
+        return [row for row in self.rows if any(code in codes for code in row.get(self.coding, []))]
+
+    def moves(self, at, codes, tape, length):
+        """What a trade may move in a bar of this length."""
+        rows = self.rows_of(codes, tape)
+        if any(row.get("admits") for row in rows):
+            rows = [row for row in rows if not row.get("yields")]
+        moved = set(EVERYTHING)
+        for row in rows:
+            words = row["minute"]
+            if length == DAY_NS:
+                words = row.get("daily", words)
+            elif "extended" in row and not self.is_regular(at):
+                words = row["extended"]
+            moved &= set().union(*(WORDS[word] for word in words.split()))
+        return moved
 
 
 # --- bars ---------------------------------------------------------------------------------------------------------------
@@ -252,17 +335,26 @@ def plain(value):
     return "0" if text == "-0" else text
 
 
-def bar_line(name, start, length, ticks):
+def bar_line(name, start, length, ticks, conditions):
     # (time, venue sequence, place in the input): the least opens, the greatest closes.
     ticks = sorted(ticks, key=lambda tick: tick[:3])
-    prices = [tick[3] for tick in ticks]
+    moves = [conditions.moves(tick[0], *tick[5:], length) if conditions else EVERYTHING for tick in ticks]
+    opens, closes, prices = (
+        [tick[3] for tick, moved in zip(ticks, moves) if field in moved] for field in ("open", "close", "high-low")
+    )
+    ticks = [tick for tick, moved in zip(ticks, moves) if "volume" in moved]
+    # Without a price or without a trade that counts there is no bar.
+    if not (opens and prices and ticks):
+        return ""
+    # A trade that may only be the first is the close where no other may be.
+    close = closes[-1] if closes else opens[0]
     volume = sum((tick[4] for tick in ticks), Decimal(0))
     notional = sum((tick[3] * tick[4] for tick in ticks), Decimal(0))
     vwap = plain((notional / volume).quantize(PRICE_UNIT)) if volume > 0 else "null"
     # Written by hand so that every number keeps its exact text. A symbol needs no escape: `symbol` saw to that.
     return (
         f'{{"symbol":"{name}","timeframe":"{timeframe_label(length)}","start":{start // 1000},"end":{(start + length) // 1000},'
-        f'"open":{plain(prices[0])},"high":{plain(max(prices))},"low":{plain(min(prices))},"close":{plain(prices[-1])},'
+        f'"open":{plain(opens[0])},"high":{plain(max(prices))},"low":{plain(min(prices))},"close":{plain(close)},'
         f'"volume":{plain(volume)},"vwap":{vwap},"trades":{len(ticks)},"rev":0,"flags":[]}}\n'
     )
 
@@ -273,10 +365,13 @@ def main():
     parser.add_argument("--format", choices=FORMATS, default="csv")
     parser.add_argument("--bars-from", choices=["trades", "bid", "ask", "mid"], default="trades")
     parser.add_argument("--timeframes", default="1s,1m,5m,15m,1h,1d")
+    parser.add_argument("--conditions", metavar="NAME|FILE[:CODING]")
     parser.add_argument("--out", help="default: standard output")
     args = parser.parse_args()
     # A set, because 60s beside 1m is a repeat.
     timeframes = sorted({timeframe_ns(label) for label in args.timeframes.split(",")})
+
+    conditions = Conditions(args.conditions, args.format) if args.conditions else None
 
     bars = {}
     rejected = Counter()
@@ -287,13 +382,13 @@ def main():
                 rejected[str(tick)] += 1
                 continue
             place += 1
-            name, at, sequence, tick_price, tick_size = tick
+            name, at, sequence, tick_price, tick_size, *told = tick
             for length in timeframes:
                 bar = bars.setdefault((name, length, at // length * length), [])
-                bar.append((at, sequence, place, tick_price, tick_size))
+                bar.append((at, sequence, place, tick_price, tick_size, *told))
 
     # The symbols are ASCII, so Python's order of text is the order of bytes.
-    lines = (bar_line(name, start, length, ticks) for (name, length, start), ticks in sorted(bars.items()))
+    lines = (bar_line(name, start, length, ticks, conditions) for (name, length, start), ticks in sorted(bars.items()))
     out = open(args.out, "w", encoding="ascii", newline="") if args.out else sys.stdout
     with out:
         out.writelines(lines)

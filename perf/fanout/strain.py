@@ -15,16 +15,18 @@ from statistics import median
 from servers import CONNECT_RATE, PATIENCE_S, SOURCES, SUBSCRIBE, SYMBOL, Child, feed_command, free_port, tickwire_config
 
 BARS = json.dumps({"action": "subscribe", "channel": "bars", "symbols": [SYMBOL], "timeframes": ["1s"]})
+# All that ticks fill in time is filled at start, so that what grows is the clients'.
+FILLED = "preallocate = true\nhistory_mib_max = 4\ntrades_mib_max = 4"
 # Takes about half of the server's processor away.
 HOG = [sys.executable, "-c", "while True: pass"]
 
 
 @contextmanager
-def engine(programs, connections):
+def engine(programs, connections, bars=""):
     """(process, port, port of the feed)"""
     port, feed_port = free_port(), free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-        config.write(tickwire_config(port, feed_port, connections))
+        config.write(f"[bars]\n{bars}\n" + tickwire_config(port, feed_port, connections))
         config.flush()
         with Child([programs.tickwire, "serve", "--config", config.name], programs.server_processor) as child:
             child.await_text("takes lines at")
@@ -158,7 +160,7 @@ def overload(programs, rate=8000, connections=1000, watchers=100):
 def churn(programs, seconds=600, connections=1000):
     """Clients that come, read for a moment and go, under load: memory and descriptors, at the start, and at the end."""
     samples, rounds = [], 0
-    with engine(programs, 2 * connections) as (child, port, feed_port), feed(programs, feed_port, 200, seconds + PATIENCE_S):
+    with engine(programs, 2 * connections, FILLED) as (child, port, feed_port), feed(programs, feed_port, 200, seconds + PATIENCE_S):
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             with load(programs, port, child.pid, connections, 1, 1) as client:

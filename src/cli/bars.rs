@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tickwire::config::Config;
+use tickwire::config::{Config, judge};
 use tickwire::feed::{Origin, SourceOptions};
 use tickwire::latency::Totals;
 use tickwire::model::Nanos;
@@ -85,6 +85,11 @@ fn config(arguments: &BarsArguments) -> Result<Config, Failure> {
     };
     config.sources =
         vec![SourceOptions::new("files", Origin::Files(arguments.files.clone()), arguments.format)];
+    if let Some(choice) = &arguments.conditions {
+        let judged = judge(std::slice::from_ref(choice), &config.sources);
+        config.candles.conditions =
+            Some(judged.map_err(|message| Failure::Usage(format!("--conditions: {message}")))?);
+    }
     config.finish_at_end = true;
     config.symbols_max = arguments.symbols_max as usize;
     config.layout.shards = usize::from(arguments.shards);

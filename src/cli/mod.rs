@@ -16,6 +16,7 @@ use tickwire::feed::{self, DialectRow};
 use tickwire::model::Timeframes;
 use tickwire::replay::{Speed, Target};
 use tickwire::shard::BarsFrom;
+use tickwire::shard::conditions::Choice;
 
 /// Market ticks in, exact candles out over WebSocket, the latency of every step on record.
 #[derive(Parser)]
@@ -86,7 +87,7 @@ struct BarsArguments {
     /// Files, read one after the other as one input; .gz is read as it is
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What the lines are: csv, massive or binance
+    /// What the lines are: csv, massive, binance or alpaca
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: &'static DialectRow,
     /// Bar lengths, each a multiple of the shortest: whole s, m, h, or 1d
@@ -98,6 +99,10 @@ struct BarsArguments {
     /// Which prices make the bars: trades, bid, ask or mid
     #[arg(long, value_name = "PRICES", default_value = "trades", value_parser = tickwire::config::parse_bars_from)]
     bars_from: BarsFrom,
+    /// Which trades move prices and volume, by sale condition: us-equities, quantconnect, binance or a table of the same form, the
+    /// coding of its codes after a colon where the format leaves that open (massive, letters, lean, binance) [default: every sale counts]
+    #[arg(long, value_name = "NAME|FILE[:CODING]", value_parser = Choice::find)]
+    conditions: Option<Choice>,
     /// Refuse ticks for closed bars that are further than this behind their symbol's newest, in ms [default: none is too late]
     #[arg(long, value_name = "MS")]
     late_tolerance: Option<u32>,
@@ -123,7 +128,7 @@ struct ReplayArguments {
     /// Files, sent one after the other; .gz is read as it is
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What the lines are: csv, massive or binance
+    /// What the lines are: csv, massive, binance or alpaca
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: &'static DialectRow,
     /// How fast: 1x is as recorded, 10x ten times that, max as fast as the engine takes it

@@ -212,18 +212,19 @@ fn supervise(
         .map_err(|error| Failure::Run(format!("cannot start a thread: {error}")))?;
     let mut totals = Totals::default();
     let began = Instant::now();
-    let mut take = |report: &Report| {
-        totals.add(report);
+    let mut take = |report: Report| {
+        totals.add(&report);
         report.notes.iter().for_each(|note| eprintln!("tickwire: {}: {note}", report.stage));
         if let Some(log) = log.as_deref_mut() {
-            log.add(report);
+            log.add(&report);
         }
+        report.give_back();
     };
     let (mut gateways_done, mut drained_at) = (0, began);
     while !threads.iter().all(|thread| thread.is_finished()) {
         if let Ok(report) = reports.recv_timeout(LOOK_EVERY) {
             gateways_done += usize::from(report.last && report.stage.starts_with("gateway-"));
-            take(&report);
+            take(report);
         }
         match signals.take() {
             None => {}
@@ -250,7 +251,7 @@ fn supervise(
             Err(_) => failures.push("a core panicked; its message is above".to_owned()),
         }
     }
-    reports.try_iter().for_each(|report| take(&report));
+    reports.try_iter().for_each(&mut take);
     println!("\nran {:.1} s\n{}", began.elapsed().as_secs_f64(), totals.table());
     if failures.is_empty() { Ok(()) } else { Err(Failure::Run(failures.join("\n"))) }
 }

@@ -1,12 +1,16 @@
 //! Binance, spot and USD-M futures: one JSON object a message, combined (`{"stream","data"}`) or raw, an optional receive
-//! time in ns and a space before it. `trade`, `aggTrade` and `bookTicker` become ticks.
+//! time in ns and a space before it. `trade`, `aggTrade` and `bookTicker` become ticks, `kline` bars.
 //!
-//! Field names: <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>. Times are in ms. A trade's id is
-//! its sequence too. Spot's `bookTicker` names no event and no time: its time is that of receipt. Condition codes are
-//! this engine's own: [`CONDITION_NOT_MARKET`] and [`CONDITION_AGGREGATE`].
+//! Field names: <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>. Times are in ms. The ids of a symbol's
+//! trades are its sequence too, without a hole, and so are those of its aggregated trades. Spot's `bookTicker` names no event and no
+//! time: its time is that of receipt. The one condition code is this engine's own: [`CONDITION_NOT_MARKET`].
+//!
+//! A `kline` of 1 s to 1 d is a bar, its quote volume `q` the exact notional; longer ones are skipped, and so are those without a trade,
+//! which repeat the price before. Answers to requests are skipped; one that tells of an error is noted.
 
 use crate::model::{Price, Size, Tick, TradeId, UnixNanos};
 
+use super::bar::{self, BarFields};
 use super::dialect::Dialect;
 use super::field::{AHEAD_MAX, Context, EARLIEST, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
@@ -14,8 +18,6 @@ use super::reject::Reason;
 
 /// Condition code of a trade whose type `X` is not `MARKET`: insurance fund, liquidation and the like.
 pub const CONDITION_NOT_MARKET: u8 = 1;
-/// Condition code of an `aggTrade`: it repeats trades that `trade` reports one by one.
-pub const CONDITION_AGGREGATE: u8 = 2;
 
 /// The dialect.
 #[derive(Default)]
@@ -87,6 +89,10 @@ struct Fields<'t, 'i> {
     b: Field<'i>,
     bid_size: Field<'i>,
     ask_size: Field<'i>,
+    kline: Option<Value<'t, 'i>>,
+    code: Field<'i>,
+    msg: Field<'i>,
+    error: Option<Value<'t, 'i>>,
     /// It answers a request rather than telling of the market.
     answer: bool,
 }
@@ -114,11 +120,21 @@ impl<'t, 'i> Fields<'t, 'i> {
                 "b" => &mut f.b,
                 "B" => &mut f.bid_size,
                 "A" => &mut f.ask_size,
+                "code" => &mut f.code,
+                "msg" => &mut f.msg,
+                "k" => {
+                    f.kline = Some(value);
+                    return;
+                }
                 "data" => {
                     f.data = Some(value);
                     return;
                 }
-                "result" | "error" => {
+                "error" => {
+                    f.error = Some(value);
+                    return;
+                }
+                "result" => {
                     f.answer = true;
                     return;
                 }
@@ -133,18 +149,16 @@ impl<'t, 'i> Fields<'t, 'i> {
 /// One record: a combined message hands on what it wraps. A list in `data` is a record for each of its elements.
 fn message(value: Value<'_, '_>, received: UnixNanos, cx: &mut Context<'_>, out: &mut Vec<Tick>) {
     let Some(f) = Fields::of(value) else {
-        return settle(Err((Reason::WrongType, value.scalar())), cx, out);
+        return cx.tallies.reject(Reason::WrongType, value.scalar().show().as_bytes(), cx.now);
     };
-    let Some(data) = f.data else {
-        return settle(event(&f, None, received, cx), cx, out);
-    };
+    let Some(data) = f.data else { return settle(&f, None, received, cx, out) };
     let stream = match f.stream {
         Some(Scalar::Text(name)) => Some(name),
         _ => None,
     };
     let mut one = |data: Value<'_, '_>, cx: &mut Context<'_>| match Fields::of(data) {
-        Some(f) => settle(event(&f, stream, received, cx), cx, out),
-        None => settle(Err((Reason::WrongType, data.scalar())), cx, out),
+        Some(f) => settle(&f, stream, received, cx, out),
+        None => cx.tallies.reject(Reason::WrongType, data.scalar().show().as_bytes(), cx.now),
     };
     let mut n = 0;
     let is_list = data.elements(|element| {
@@ -162,55 +176,184 @@ fn message(value: Value<'_, '_>, received: UnixNanos, cx: &mut Context<'_>, out:
     }
 }
 
-fn settle(verdict: Result<Option<Tick>, Fault<'_>>, cx: &mut Context<'_>, out: &mut Vec<Tick>) {
-    match verdict {
-        Ok(Some(tick)) => {
-            cx.tallies.accept(&tick);
-            out.push(tick);
-        }
-        Ok(None) => {}
-        Err((reason, what)) => cx.tallies.reject(reason, what.show().as_bytes(), cx.now),
+fn settle(
+    f: &Fields<'_, '_>,
+    stream: Option<&str>,
+    received: UnixNanos,
+    cx: &mut Context<'_>,
+    out: &mut Vec<Tick>,
+) {
+    if let Err((reason, what)) = event(f, stream, received, cx, out) {
+        cx.tallies.reject(reason, what.show().as_bytes(), cx.now);
     }
 }
 
-/// One event: a tick, or `None` where its type was skipped.
+/// One event: its ticks, or a skip by its type.
 fn event<'i>(
     f: &Fields<'_, 'i>,
     stream: Option<&str>,
     received: UnixNanos,
     cx: &mut Context<'_>,
-) -> Result<Option<Tick>, Fault<'i>> {
-    let Some(e) = f.e else {
-        if f.u.is_some() && f.b.is_some() && f.ask.is_some() {
-            return book_ticker(f, received, cx).map(Some);
-        }
-        if f.answer {
-            cx.tallies.skip("answer");
-            return Ok(None);
-        }
-        // Spot's partial books carry no type; the stream's name does: `btcusdt@depth20@100ms`.
-        let kind = stream.and_then(|name| name.split('@').nth(1));
-        let kind = kind.filter(|kind| *kind != "bookTicker");
-        let Some(kind) = kind else { return Err((Reason::MissingField, Scalar::Text("e"))) };
-        cx.tallies.skip(kind);
-        return Ok(None);
-    };
-    match e.text()? {
-        "trade" => trade(f, f.id, "t", 0, received, cx).map(Some),
-        "aggTrade" => trade(f, f.aggregate_id, "a", CONDITION_AGGREGATE, received, cx).map(Some),
-        "bookTicker" => book_ticker(f, received, cx).map(Some),
+    out: &mut Vec<Tick>,
+) -> Result<(), Fault<'i>> {
+    let Some(e) = f.e else { return untyped(f, stream, received, cx, out) };
+    let tick = match e.text()? {
+        "trade" => trade(f, f.id, "t", received, cx)?,
+        "aggTrade" => trade(f, f.aggregate_id, "a", received, cx)?.into_aggregated(),
+        "bookTicker" => book_ticker(f, received, cx)?,
+        "kline" => return kline(f, received, cx, out),
         other => {
             cx.tallies.skip(other);
-            Ok(None)
+            return Ok(());
         }
+    };
+    cx.tallies.accept(&tick);
+    out.push(tick);
+    Ok(())
+}
+
+/// What names no event: spot's best quotes and partial books, and answers.
+fn untyped<'i>(
+    f: &Fields<'_, 'i>,
+    stream: Option<&str>,
+    received: UnixNanos,
+    cx: &mut Context<'_>,
+    out: &mut Vec<Tick>,
+) -> Result<(), Fault<'i>> {
+    if f.u.is_some() && f.b.is_some() && f.ask.is_some() {
+        let tick = book_ticker(f, received, cx)?;
+        cx.tallies.accept(&tick);
+        out.push(tick);
+        return Ok(());
     }
+    if f.error.is_some() || (f.code.is_some() && f.msg.is_some()) {
+        refused(f, cx);
+        return Ok(());
+    }
+    if f.answer {
+        cx.tallies.skip("answer");
+        return Ok(());
+    }
+    // Spot's partial books carry no type; the stream's name does: `btcusdt@depth20@100ms`.
+    let kind = stream.and_then(|name| name.split('@').nth(1)).filter(|kind| *kind != "bookTicker");
+    let Some(kind) = kind else { return Err((Reason::MissingField, Scalar::Text("e"))) };
+    cx.tallies.skip(kind);
+    Ok(())
+}
+
+/// An answer that refuses a request: `{"code":2,"msg":"…"}`, or the same as `error`.
+#[cold]
+fn refused(f: &Fields<'_, '_>, cx: &mut Context<'_>) {
+    cx.tallies.skip("error");
+    let (mut code, mut msg) = (f.code, f.msg);
+    if let Some(error) = f.error {
+        error.fields(|key, value| match key {
+            "code" => code = value.field(),
+            "msg" => msg = value.field(),
+            _ => {}
+        });
+    }
+    let show = |field: Field<'_>| field.map(Scalar::show).unwrap_or_default();
+    cx.tallies.note(cx.now, "vendor error", format!("{}: {}", show(code), show(msg)).as_bytes());
+}
+
+/// Seconds of an interval that bars may have; longer ones are weeks and months of the vendor's own.
+fn interval_seconds(name: &str) -> Option<u32> {
+    Some(match name {
+        "1s" => 1,
+        "1m" => 60,
+        "3m" => 180,
+        "5m" => 300,
+        "15m" => 900,
+        "30m" => 1_800,
+        "1h" => 3_600,
+        "2h" => 7_200,
+        "4h" => 14_400,
+        "6h" => 21_600,
+        "8h" => 28_800,
+        "12h" => 43_200,
+        "1d" => 86_400,
+        _ => return None,
+    })
+}
+
+#[derive(Default)]
+struct Kline<'i> {
+    start: Field<'i>,
+    symbol: Field<'i>,
+    interval: Field<'i>,
+    open: Field<'i>,
+    high: Field<'i>,
+    low: Field<'i>,
+    close: Field<'i>,
+    volume: Field<'i>,
+    quote_volume: Field<'i>,
+    trades: Field<'i>,
+    closed: Field<'i>,
+}
+
+fn kline<'i>(
+    f: &Fields<'_, 'i>,
+    received: UnixNanos,
+    cx: &mut Context<'_>,
+    out: &mut Vec<Tick>,
+) -> Result<(), Fault<'i>> {
+    let value = f.kline.ok_or((Reason::MissingField, Scalar::Text("k")))?;
+    let mut k = Kline::default();
+    let is_object = value.fields(|key, value| {
+        let slot = match key {
+            "t" => &mut k.start,
+            "s" => &mut k.symbol,
+            "i" => &mut k.interval,
+            "o" => &mut k.open,
+            "h" => &mut k.high,
+            "l" => &mut k.low,
+            "c" => &mut k.close,
+            "v" => &mut k.volume,
+            "q" => &mut k.quote_volume,
+            "n" => &mut k.trades,
+            "x" => &mut k.closed,
+            _ => return,
+        };
+        *slot = value.field();
+    });
+    if !is_object {
+        return Err((Reason::WrongType, value.scalar()));
+    }
+    let interval = required(k.interval, "i")?.text()?;
+    let Some(seconds) = interval_seconds(interval) else {
+        cx.tallies.skip_part("kline", interval);
+        return Ok(());
+    };
+    let trades = required(k.trades, "n")?.int::<u32>()?;
+    if trades == 0 {
+        cx.tallies.skip_part("kline", "empty");
+        return Ok(());
+    }
+    let name = required(k.symbol, "s")?.text()?;
+    let t = k.start.ok_or((Reason::TimeMissing, Scalar::Text("t")))?;
+    let start = cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?;
+    let fields = BarFields {
+        open: (k.open, "o"),
+        high: (k.high, "h"),
+        low: (k.low, "l"),
+        close: (k.close, "c"),
+        volume: (k.volume, "v"),
+        decimal_volume: None,
+        read: Scalar::decimal,
+    };
+    let mut bar = fields.bar(start, cx)?;
+    let q = required(k.quote_volume, "q")?;
+    bar.notional = cx.notional(q.decimal()?).map_err(|reason| (reason, q))?;
+    bar.trades = u64::from(trades);
+    let closed = required(k.closed, "x")?.bool()?;
+    bar::settle(bar, (seconds, closed, true), name, received, cx, out)
 }
 
 fn trade<'i>(
     f: &Fields<'_, 'i>,
     id: Field<'i>,
     id_name: &'static str,
-    condition: u8,
     received: UnixNanos,
     cx: &mut Context<'_>,
 ) -> Result<Tick, Fault<'i>> {
@@ -228,13 +371,13 @@ fn trade<'i>(
         None => true,
     };
     let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
-    let mut tick =
-        Tick::trade(symbol, at, received, price, size).with_id(TradeId::from_u64(id)).with_sequence(id);
+    let mut tick = Tick::trade(symbol, at, received, price, size)
+        .with_id(TradeId::from_u64(id))
+        .with_contiguous_sequence(id);
     tick.source = cx.source;
-    tick.conditions = match (market, condition) {
-        (true, code) => [code, 0, 0, 0],
-        (false, code) => [CONDITION_NOT_MARKET, code, 0, 0],
-    };
+    if !market {
+        tick.conditions[0] = CONDITION_NOT_MARKET;
+    }
     Ok(tick)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::model::{SymbolCache, SymbolTable, Tick, UnixNanos};
 
+use super::alpaca::Alpaca;
 use super::binance::Binance;
 use super::csv::Csv;
 use super::field::Context;
@@ -49,6 +50,11 @@ pub const DIALECTS: &[DialectRow] = &[
         name: "binance",
         about: "raw WebSocket messages, one a line, an optional receive time in ns before it",
         open: || Box::new(Binance::default()),
+    },
+    DialectRow {
+        name: "alpaca",
+        about: "WebSocket messages as Alpaca sends them in JSON, one a line",
+        open: || Box::new(Alpaca::default()),
     },
 ];
 

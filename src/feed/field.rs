@@ -1,7 +1,9 @@
 //! What a field must be to become part of a tick. Numbers mean their decimal text; nothing is rounded unseen.
 
-use crate::model::decimal::NumberError;
-use crate::model::{NOTIONAL_MAX, Nanos, Price, Size, SymbolCache, SymbolError, SymbolId, UnixNanos};
+use crate::model::decimal::{self, Fixed, NumberError};
+use crate::model::{
+    NOTIONAL_MAX, Nanos, Notional, Price, Size, SymbolCache, SymbolError, SymbolId, UnixNanos, Volume,
+};
 
 use super::reject::{Reason, Tallies};
 
@@ -9,6 +11,11 @@ use super::reject::{Reason, Tallies};
 pub const EARLIEST: UnixNanos = UnixNanos(946_684_800_000_000_000);
 /// How far ahead of our clock a tick may be.
 pub const AHEAD_MAX: Nanos = Nanos::from_secs(3600);
+
+/// Decimal digits after the point of a notional: those of a price and those of a size.
+const NOTIONAL_SCALE: u32 = Price::SCALE + Size::SCALE;
+/// The largest notional of a vendor's bar, in 1e-17: 2^16 such bars still sum without overflow.
+const BAR_NOTIONAL_MAX: i128 = 1 << 110;
 
 /// What a dialect needs to know of the moment and the place, and where it counts.
 pub struct Context<'a> {
@@ -107,6 +114,37 @@ impl Context<'_> {
             Err(NumberError::OutOfRange) => Err(Reason::SizeRange),
         }
     }
+
+    /// The volume of a bar, which may be past any one size: up to 2^100 units.
+    pub fn volume(&mut self, number: Number<'_>) -> Result<Volume, Reason> {
+        self.sum(number, Size::SCALE, Reason::SizeNegative, Reason::SizeRange).map(Volume)
+    }
+
+    /// The price times size of a bar's trades, as the vendor sums it: up to 2^100 units.
+    pub fn notional(&mut self, number: Number<'_>) -> Result<Notional, Reason> {
+        let units = self.sum(number, NOTIONAL_SCALE, Reason::PriceNegative, Reason::NotionalRange)?;
+        i128::try_from(units).map(Notional).map_err(|_| Reason::NotionalRange)
+    }
+
+    /// A number that is not below zero, in units of `10^-scale`.
+    fn sum(
+        &mut self,
+        number: Number<'_>,
+        scale: u32,
+        negative: Reason,
+        range: Reason,
+    ) -> Result<u128, Reason> {
+        match number.fixed(scale) {
+            Ok(Fixed { units, rounded }) if units < 0 || (rounded && number.is_negative()) => Err(negative),
+            Ok(Fixed { units, rounded }) => {
+                self.tallies.rounded += u64::from(rounded);
+                Ok(units.unsigned_abs())
+            }
+            Err(NumberError::Malformed) => Err(Reason::BadNumber),
+            Err(NumberError::OutOfRange) if number.is_negative() => Err(negative),
+            Err(NumberError::OutOfRange) => Err(range),
+        }
+    }
 }
 
 /// A number as a feed writes it.
@@ -121,6 +159,14 @@ pub enum Number<'a> {
 }
 
 impl Number<'_> {
+    fn fixed(self, scale: u32) -> Result<Fixed, NumberError> {
+        match self {
+            Number::Text(text) => decimal::parse_fixed(text, scale),
+            Number::Int(value) => decimal::fixed_from_int(value, scale),
+            Number::Float(value) => decimal::fixed_from_f64(value, scale),
+        }
+    }
+
     fn is_negative(self) -> bool {
         match self {
             Number::Text(text) => text.first() == Some(&b'-'),
@@ -134,4 +180,10 @@ impl Number<'_> {
 #[inline]
 pub fn notional(price: Price, size: Size) -> Result<(), Reason> {
     if price.times(size).0 > NOTIONAL_MAX { Err(Reason::NotionalRange) } else { Ok(()) }
+}
+
+/// What a bar's average price and volume say that its trades came to; exact, as a price times a size is.
+pub fn bar_notional(vwap: Price, volume: Volume) -> Result<Notional, Reason> {
+    let product = i128::try_from(volume.0).ok().and_then(|volume| volume.checked_mul(i128::from(vwap.0)));
+    product.filter(|&units| units <= BAR_NOTIONAL_MAX).map(Notional).ok_or(Reason::NotionalRange)
 }

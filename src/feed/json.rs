@@ -28,7 +28,7 @@ pub enum Scalar<'a> {
 impl<'a> Scalar<'a> {
     /// A JSON number.
     #[inline]
-    pub fn number(self) -> Result<Number<'static>, Fault<'a>> {
+    pub fn number(self) -> Result<Number<'a>, Fault<'a>> {
         match self {
             Self::Int(value) => Ok(Number::Int(value)),
             Self::Float(value) => Ok(Number::Float(value)),
@@ -41,6 +41,20 @@ impl<'a> Scalar<'a> {
     pub fn text(self) -> Result<&'a str, Fault<'a>> {
         match self {
             Self::Text(text) => Ok(text),
+            other => Err((Reason::WrongType, other)),
+        }
+    }
+
+    /// A decimal number in a JSON string.
+    #[inline]
+    pub fn decimal(self) -> Result<Number<'a>, Fault<'a>> {
+        self.text().map(|text| Number::Text(text.as_bytes()))
+    }
+
+    /// `true` or `false`.
+    pub fn bool(self) -> Result<bool, Fault<'a>> {
+        match self {
+            Self::Bool(value) => Ok(value),
             other => Err((Reason::WrongType, other)),
         }
     }
@@ -200,6 +214,11 @@ impl Json {
                 cx.tallies.reject(Reason::MalformedJson, piece, cx.now);
             }
         }
+    }
+
+    /// Reads one document, whatever it is; `false` where it is no JSON.
+    pub fn document(&mut self, text: &mut [u8], take: impl FnOnce(Value<'_, '_>)) -> bool {
+        self.parse(text, take)
     }
 
     fn read_whole(

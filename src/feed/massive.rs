@@ -1,14 +1,30 @@
-//! Massive (once Polygon.io), US stocks: JSON arrays of events, one array a message. `T` and `Q` become ticks; times are in ms.
+//! Massive (once Polygon.io), US stocks: JSON arrays of events, one array a message. `T` and `Q` become ticks, `A` and `AM` bars;
+//! times are in ms.
 //!
-//! Field names and units: <https://massive.com/docs/websocket/stocks/trades> and `…/quotes`. The decimal size `ds` wins over
-//! `s`. Condition code 0 is a regular sale and takes no place. `A`, `AM` and everything else is skipped by type.
+//! Field names and units: <https://massive.com/docs/websocket/stocks/trades>, `…/quotes`, `…/aggregates-per-second`, `…/luld`, and
+//! the vendor's own client (`massive-com/client-go`, `websocket/models/models.go`). The decimal size `ds` wins over `s`, and a bar's
+//! decimal volume `dv`, a text, over `v`. A bar's notional is `vw` times its volume. Condition code 0 is a regular sale and takes no place.
+//!
+//! `LULD` becomes a halt or its end by the indicators 17 (halt or pause) and 18 (reopening) of
+//! <https://massive.com/glossary/us/stocks/conditions-indicators>, which Nasdaq-listed stocks alone have; every other
+//! `LULD` tells of price bands. Its time is called ms and its sample shows ns, so both are read. `status` and the rest are skipped
+//! by type; a status that tells of trouble is noted.
 
-use crate::model::{Price, Size, Tick, TradeId, Venue};
+use crate::model::{Price, Size, Tick, TradeId, UnixNanos, Venue};
 
+use super::bar::{self, BarFields};
 use super::dialect::Dialect;
 use super::field::{Context, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
+use super::massive_scan;
 use super::reject::Reason;
+
+/// LULD indicator: the stock is halted or paused.
+const LULD_HALTED: u64 = 17;
+/// LULD indicator: it trades again.
+const LULD_REOPENED: u64 = 18;
+/// Times from here on are in ns: as ms they would be past the year 33,000.
+const NANOS_FROM: i64 = 1_000_000_000_000_000;
 
 /// The dialect.
 #[derive(Default)]
@@ -18,13 +34,13 @@ pub struct Massive {
 
 impl Dialect for Massive {
     fn parse(&mut self, line: &mut [u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) {
-        self.json.read(line, cx, &mut |value, cx| match event(value, cx) {
-            Ok(Some(tick)) => {
-                cx.tallies.accept(&tick);
-                out.push(tick);
+        if massive_scan::scan(line, cx, out) {
+            return;
+        }
+        self.json.read(line, cx, &mut |value, cx| {
+            if let Err((reason, what)) = event(value, cx, out) {
+                cx.tallies.reject(reason, what.show().as_bytes(), cx.now);
             }
-            Ok(None) => {}
-            Err((reason, what)) => cx.tallies.reject(reason, what.show().as_bytes(), cx.now),
         });
     }
 }
@@ -33,12 +49,12 @@ impl Dialect for Massive {
 struct Fields<'t, 'i> {
     ev: Field<'i>,
     sym: Field<'i>,
+    ticker: Field<'i>,
     p: Field<'i>,
     s: Field<'i>,
     ds: Field<'i>,
     t: Field<'i>,
     q: Field<'i>,
-    i: Field<'i>,
     x: Field<'i>,
     z: Field<'i>,
     trfi: Field<'i>,
@@ -48,22 +64,35 @@ struct Fields<'t, 'i> {
     ax: Field<'i>,
     ap: Field<'i>,
     r#as: Field<'i>,
+    o: Field<'i>,
+    h: Field<'i>,
+    l: Field<'i>,
+    v: Field<'i>,
+    dv: Field<'i>,
+    vw: Field<'i>,
+    n: Field<'i>,
+    e: Field<'i>,
+    status: Field<'i>,
+    message: Field<'i>,
+    /// Conditions of a trade or a quote, close of a bar.
     c: Option<Value<'t, 'i>>,
+    /// Id of a trade, indicators of a quote or an LULD.
+    i: Option<Value<'t, 'i>>,
 }
 
-/// One event: a tick, or `None` where its type was skipped.
-fn event<'i>(value: Value<'_, 'i>, cx: &mut Context<'_>) -> Result<Option<Tick>, Fault<'i>> {
+/// One event: its ticks, or a skip by its type.
+fn event<'i>(value: Value<'_, 'i>, cx: &mut Context<'_>, out: &mut Vec<Tick>) -> Result<(), Fault<'i>> {
     let mut f = Fields::default();
     let is_object = value.fields(|key, value| {
         let slot = match key {
             "ev" => &mut f.ev,
             "sym" => &mut f.sym,
+            "T" => &mut f.ticker,
             "p" => &mut f.p,
             "s" => &mut f.s,
             "ds" => &mut f.ds,
             "t" => &mut f.t,
             "q" => &mut f.q,
-            "i" => &mut f.i,
             "x" => &mut f.x,
             "z" => &mut f.z,
             "trfi" => &mut f.trfi,
@@ -73,8 +102,22 @@ fn event<'i>(value: Value<'_, 'i>, cx: &mut Context<'_>) -> Result<Option<Tick>,
             "ax" => &mut f.ax,
             "ap" => &mut f.ap,
             "as" => &mut f.r#as,
+            "o" => &mut f.o,
+            "h" => &mut f.h,
+            "l" => &mut f.l,
+            "v" => &mut f.v,
+            "dv" => &mut f.dv,
+            "vw" => &mut f.vw,
+            "n" => &mut f.n,
+            "e" => &mut f.e,
+            "status" => &mut f.status,
+            "message" => &mut f.message,
             "c" => {
                 f.c = Some(value);
+                return;
+            }
+            "i" => {
+                f.i = Some(value);
                 return;
             }
             _ => return,
@@ -84,14 +127,95 @@ fn event<'i>(value: Value<'_, 'i>, cx: &mut Context<'_>) -> Result<Option<Tick>,
     if !is_object {
         return Err((Reason::WrongType, value.scalar()));
     }
-    match required(f.ev, "ev")?.text()? {
-        "T" => trade(&f, cx).map(Some),
-        "Q" => quote(&f, cx).map(Some),
+    let tick = match required(f.ev, "ev")?.text()? {
+        "T" => trade(&f, cx)?,
+        "Q" => quote(&f, cx)?,
+        "A" | "AM" => return aggregate(&f, cx, out),
+        "LULD" => match halt(&f, cx)? {
+            Some(tick) => tick,
+            None => {
+                cx.tallies.skip("LULD");
+                return Ok(());
+            }
+        },
+        "status" => {
+            status(&f, cx);
+            return Ok(());
+        }
         other => {
             cx.tallies.skip(other);
-            Ok(None)
+            return Ok(());
         }
+    };
+    cx.tallies.accept(&tick);
+    out.push(tick);
+    Ok(())
+}
+
+/// A status: skipped by what it says.
+fn status(f: &Fields<'_, '_>, cx: &mut Context<'_>) {
+    let Some(Scalar::Text(status)) = f.status else { return cx.tallies.skip("status") };
+    cx.tallies.skip_part("status", status);
+    if !matches!(status, "connected" | "auth_success" | "success") {
+        let message = f.message.map(Scalar::show).unwrap_or_default();
+        cx.tallies.note(cx.now, "vendor status", format!("{status}: {message}").as_bytes());
     }
+}
+
+/// A second's or a minute's bar, as long as its two times say.
+fn aggregate<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>, out: &mut Vec<Tick>) -> Result<(), Fault<'i>> {
+    let name = required(f.sym, "sym")?.text()?;
+    let s = f.s.ok_or((Reason::TimeMissing, Scalar::Text("s")))?;
+    let start = cx.time_ms(s.millis()?).map_err(|reason| (reason, s))?;
+    let e = f.e.ok_or((Reason::TimeMissing, Scalar::Text("e")))?;
+    let end = cx.time_ms(e.millis()?).map_err(|reason| (reason, e))?;
+    let seconds = bar::seconds(start, end).ok_or((Reason::BarLength, e))?;
+    let fields = BarFields {
+        open: (f.o, "o"),
+        high: (f.h, "h"),
+        low: (f.l, "l"),
+        close: (f.c.and_then(Value::field), "c"),
+        volume: (f.v, "v"),
+        // The futures feed has a `dv` that is a number and means something else.
+        decimal_volume: f.dv.filter(|dv| matches!(dv, Scalar::Text(_))),
+        read: Scalar::number,
+    };
+    let mut bar = fields.bar(start, cx)?;
+    let has_notional = bar::add_vwap(&mut bar, f.vw, cx)?;
+    bar.trades = f.n.map(Scalar::int::<u32>).transpose()?.map_or(0, u64::from);
+    bar::settle(bar, (seconds, true, has_notional), name, cx.now, cx, out)
+}
+
+/// The halt or the reopening that an LULD tells of, if it tells of one.
+fn halt<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Option<Tick>, Fault<'i>> {
+    let (mut halted, mut fault) = (None, None);
+    let mut read = |scalar: Scalar<'i>| match scalar.int::<u64>() {
+        Ok(LULD_HALTED) => halted = Some(true),
+        Ok(LULD_REOPENED) => halted = Some(false),
+        Ok(_) => {}
+        Err(error) => fault = Some(error),
+    };
+    if let Some(indicators) = f.i
+        && !indicators.elements(|element| read(element.scalar()))
+        && let Some(scalar) = indicators.field()
+    {
+        read(scalar);
+    }
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    let Some(halted) = halted else { return Ok(None) };
+    let name = required(f.ticker.or(f.sym), "T")?.text()?;
+    let t = f.t.ok_or((Reason::TimeMissing, Scalar::Text("t")))?;
+    let at = match t.millis()? {
+        nanos if nanos >= NANOS_FROM => cx.time(UnixNanos(nanos)),
+        millis => cx.time_ms(millis),
+    };
+    let at = at.map_err(|reason| (reason, t))?;
+    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let mut tick = Tick::halt(symbol, at, cx.now, halted);
+    tick.source = cx.source;
+    Ok(Some(tick))
 }
 
 fn trade<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>> {
@@ -110,7 +234,7 @@ fn trade<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>
     let t = f.t.ok_or((Reason::TimeMissing, Scalar::Text("t")))?;
     let at = cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?;
     let sequence = f.q.map(Scalar::int::<u64>).transpose()?;
-    let id = f.i.map(Scalar::text).transpose()?;
+    let id = f.i.and_then(Value::field).map(Scalar::text).transpose()?;
     let venue = f.x.map(Scalar::int::<u8>).transpose()?;
     let tape = f.z.map(Scalar::int::<u8>).transpose()?;
     if tape.is_some_and(|tape| tape > 3) {

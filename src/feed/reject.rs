@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{Nanos, Tick, UnixNanos};
+use crate::model::{Nanos, Tick, TickKind, UnixNanos};
 use crate::runtime::Report;
 
 macro_rules! reasons {
@@ -39,8 +39,10 @@ reasons! {
     PriceNegative "price_negative" "A price below zero.",
     PriceRange "price_range" "A price past 9,223,372,036.854775807.",
     SizeNegative "size_negative" "A size below zero.",
-    SizeRange "size_range" "A size past 184,467,440,737.09551615.",
+    SizeRange "size_range" "A size past 184,467,440,737.09551615, or a bar's volume past what sums can hold.",
     NotionalRange "notional_range" "Price times size past what sums can hold.",
+    BarRange "bar_range" "A bar whose open or close is not between its low and its high.",
+    BarLength "bar_length" "A bar that is no whole number of seconds long, or ends before it begins.",
     TimeMissing "time_missing" "No time.",
     TimeBad "time_bad" "A time that is no whole number, or no ISO 8601.",
     TimeRange "time_range" "A time before 2000, or past what nanoseconds can hold.",
@@ -125,10 +127,17 @@ impl Tallies {
         self.records += 1;
     }
 
-    /// Verdict: it became this tick.
+    /// Verdict: it became this tick; of the two ticks of a bar, the first.
     #[inline]
     pub fn accept(&mut self, tick: &Tick) {
         self.accepted[tick.kind() as usize % KINDS] += 1;
+    }
+
+    /// As many more records as there are ticks, each with the verdict that it became one of them.
+    #[inline]
+    pub fn record_all(&mut self, ticks: &[Tick]) {
+        self.records += ticks.len() as u64;
+        ticks.iter().for_each(|tick| self.accept(tick));
     }
 
     /// Verdict: it is not taken, `sample` being what was wrong with it.
@@ -145,6 +154,16 @@ impl Tallies {
             *n += 1;
         } else {
             self.skip_new(kind);
+        }
+    }
+
+    /// Verdict: of a type that makes no ticks, told apart further: counted as `kind-part`.
+    pub fn skip_part(&mut self, kind: &str, part: &str) {
+        let is_it =
+            |name: &str| name.strip_prefix(kind).and_then(|rest| rest.strip_prefix('-')) == Some(part);
+        match self.skipped.iter_mut().find(|(name, _)| is_it(name)) {
+            Some((_, n)) => *n += 1,
+            None => self.skip_new(&format!("{kind}-{part}")),
         }
     }
 
@@ -239,6 +258,8 @@ impl Tallies {
             ("accepted", self.accepted()),
             ("accepted.trades", self.accepted[1]),
             ("accepted.quotes", self.accepted[2]),
+            ("accepted.aggregated_trades", self.accepted[TickKind::AggregatedTrade as usize]),
+            ("accepted.bars", self.accepted[TickKind::BarHead as usize]),
             ("rejected", self.rejected()),
             ("skipped", self.skipped()),
             ("rounded_digits", self.rounded),

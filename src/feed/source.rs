@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::model::Nanos;
+use crate::runtime::tls::TrustError;
 
 use super::dialect::DialectRow;
+use super::pool::PoolOptions;
 
 /// Where a source's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Origin {
     Tcp(SocketAddr),
     /// A WebSocket listener: publishers connect to the path [`INGEST_PATH`] and send lines in messages.
     WebSocket(SocketAddr),
+    /// Connections to a vendor.
+    Connect(Box<PoolOptions>),
 }
 
 /// The path of the WebSocket publisher listener.
@@ -27,6 +31,14 @@ impl Origin {
     /// Whether it has an end. Sources without one are live: their quotes are conflated where a ring is full.
     pub const fn is_finite(&self) -> bool {
         matches!(self, Self::Files(_) | Self::Stdin)
+    }
+
+    /// The pool that it is, if it is one.
+    pub const fn pool(&self) -> Option<&PoolOptions> {
+        match self {
+            Self::Connect(pool) => Some(pool),
+            _ => None,
+        }
     }
 }
 
@@ -108,6 +120,14 @@ pub enum SourceError {
     /// A file source without a file.
     #[error("source {0:?} names no file")]
     NoFile(String),
+    /// The authorities that a connection is to trust cannot be had.
+    #[error("source {name:?}: {error}")]
+    Trust {
+        /// The source.
+        name: String,
+        /// What is wrong.
+        error: TrustError,
+    },
     /// A speed of zero.
     #[error("the speed of a replay must be above zero")]
     Speed,

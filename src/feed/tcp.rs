@@ -1,10 +1,8 @@
 //! A TCP connection that sends lines.
 
 use std::io::{ErrorKind, Read};
-use std::time::Duration;
 
 use crate::model::Tick;
-use crate::runtime::Stream;
 
 use super::dialect::{Dialect, DialectRow, parse_line};
 use super::field::Context;
@@ -70,17 +68,5 @@ impl LineConnection {
             return After::Ended;
         }
         after
-    }
-}
-
-/// Lets the kernel find peers that vanished: a probe after 30 s of silence, given up 40 s later.
-pub fn keep_alive(stream: &Stream) {
-    if let Stream::Os(socket) = stream {
-        let probes = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(30))
-            .with_interval(Duration::from_secs(10))
-            .with_retries(4);
-        // Where the system refuses, the idle limit is what is left.
-        let _ = socket2::SockRef::from(socket).set_tcp_keepalive(&probes);
     }
 }

@@ -2,23 +2,19 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use tungstenite::error::CapacityError;
+use tungstenite::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Error, Message};
+use tungstenite::protocol::{CloseFrame, Role, WebSocketContext};
 
 use crate::model::{Tick, UnixNanos};
 use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, read_upgrade};
 
 use super::dialect::{Dialect, DialectRow, parse_line};
 use super::field::Context;
+use super::frames::{self, Inbound};
 use super::lines::Line;
-use super::reject::Reason;
 use super::source::INGEST_PATH;
 use super::tcp::After;
-
-/// How much tungstenite reads at once.
-const READ_BYTES: usize = 64 * 1024;
 
 enum Phase {
     /// The request so far.
@@ -106,15 +102,9 @@ impl MessageConnection {
             Ok(None) => return After::More,
             Ok(Some(upgrade)) if upgrade.path == INGEST_PATH => {
                 let tail = head.split_off(upgrade.consumed.min(head.len()));
-                let config = WebSocketConfig::default()
-                    .read_buffer_size(READ_BYTES)
-                    // Only pongs and a close go out.
-                    .write_buffer_size(0)
-                    .max_write_buffer_size(REQUEST_BYTES_MAX)
-                    .max_message_size(Some(self.message_bytes_max))
-                    .max_frame_size(Some(self.message_bytes_max));
-                let context = WebSocketContext::from_partially_read(tail, Role::Server, Some(config));
-                self.phase = Phase::Open(Box::new(context));
+                // Only pongs and a close go out.
+                let frames = frames::frames(tail, Role::Server, self.message_bytes_max, REQUEST_BYTES_MAX);
+                self.phase = Phase::Open(Box::new(frames));
                 self.unsent = upgrade.response;
                 self.deadline = None;
                 return if self.send_unsent(io) { After::More } else { After::Ended };
@@ -138,37 +128,24 @@ impl MessageConnection {
         out: &mut Vec<Tick>,
     ) -> After {
         let Phase::Open(context) = &mut self.phase else { return After::Ended };
-        let (code, reason) = match context.read(io) {
-            Ok(Message::Text(text)) => {
-                self.lines(text.as_bytes(), cx, out);
-                return self.refused(io, give_up, cx);
+        let inbound = frames::read(context, io);
+        if let Some((code, reason)) = inbound.condemn(cx) {
+            return self.close(io, code, reason, give_up);
+        }
+        match inbound {
+            Inbound::Message(message) => {
+                self.lines(&message, cx, out);
+                self.refused(io, give_up, cx)
             }
-            Ok(Message::Binary(bytes)) => {
-                self.lines(&bytes, cx, out);
-                return self.refused(io, give_up, cx);
-            }
-            // tungstenite answers pings and closes itself; its next read sends the answer.
-            Ok(_) => return After::More,
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return After::Drained,
-            Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => return After::More,
-            Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Io(_)) => return After::Ended,
-            Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
-                cx.tallies.record();
-                cx.tallies.reject(Reason::LineTooLong, b"message", cx.now);
-                (CloseCode::Size, "message is longer than the limit")
-            }
-            Err(Error::Utf8(_)) => {
-                cx.tallies.record();
-                cx.tallies.reject(Reason::NotUtf8, b"message", cx.now);
-                (CloseCode::Invalid, "text is not UTF-8")
-            }
-            Err(error) => {
+            Inbound::Drained => After::Drained,
+            Inbound::Cut => {
                 cx.tallies.faults += 1;
-                cx.tallies.note(cx.now, "protocol error", error.to_string().as_bytes());
-                (CloseCode::Protocol, "protocol error")
+                cx.tallies.note(cx.now, "connection lost", b"it ended without a close");
+                After::Ended
             }
-        };
-        self.close(io, code, reason, give_up)
+            Inbound::Ended | Inbound::Failed(_) => After::Ended,
+            _ => After::More,
+        }
     }
 
     /// Closes where the dialect can read nothing that follows.

@@ -10,7 +10,7 @@ use tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use crate::model::{Topic, UnixNanos};
 use crate::runtime::Stream;
-use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, Upgrade, read_upgrade};
+use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, Upgrade, may_be_whole, read_upgrade};
 
 use super::close::{self, CloseCode};
 use super::dialect::Delivery;
@@ -237,14 +237,9 @@ fn handshake_step(head: &mut Vec<u8>, head_bytes_max: usize, io: &mut Io<'_>) ->
     match io.read(&mut chunk[..room]) {
         Ok(0) => return Inbound::Gone,
         Ok(n) => {
-            // Only a whole head is worth parsing, but for the first look, which finds out what is not HTTP at all.
-            let from = head.len().saturating_sub(3);
-            let first = head.is_empty();
+            let from = head.len();
             head.extend_from_slice(&chunk[..n]);
-            // A line may end without `\r`: RFC 9112, section 2.2.
-            let whole = head[from..].windows(2).any(|end| end == b"\n\n")
-                || head[from..].windows(3).any(|end| end == b"\n\r\n");
-            if !(first || whole || head.len() >= head_bytes_max) {
+            if !may_be_whole(head, from) && head.len() < head_bytes_max {
                 return Inbound::Handled;
             }
         }

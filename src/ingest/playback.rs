@@ -165,6 +165,14 @@ impl Playback {
             self.last_due = self.last_due.max(due);
             self.tracks[place].at += 1;
             out.push(self.restamp(tick, due, now));
+            if tick.kind() == TickKind::BarHead {
+                // No tick of another file may come between the halves of a bar.
+                let track = &mut self.tracks[place];
+                if let Some(tail) = track.ahead.get(track.at).copied() {
+                    track.at += 1;
+                    out.push(self.restamp(tail, due, now));
+                }
+            }
         }
         self.next_due = Some(now);
         Ok(true)

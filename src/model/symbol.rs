@@ -198,10 +198,62 @@ impl SymbolTable {
     }
 }
 
+/// Names of at most eight bytes, packed into a word each, and their numbers: open addressing, 0 where a slot is empty.
+#[derive(Default)]
+struct ShortNames {
+    slots: Vec<(u64, SymbolId)>,
+    len: usize,
+}
+
+/// Slots of the first table of short names.
+const SHORT_SLOTS_MIN: usize = 64;
+
+impl ShortNames {
+    #[inline]
+    fn get(&self, name: u64) -> Option<SymbolId> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = Self::home(name) & mask;
+        loop {
+            match *self.slots.get(at)? {
+                (there, id) if there == name => return (name != 0).then_some(id),
+                (0, _) => return None,
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
+    /// Adds a name that is not there.
+    #[cold]
+    fn insert(&mut self, name: u64, id: SymbolId) {
+        if (self.len + 1) * 2 > self.slots.len() {
+            let size = (self.slots.len() * 2).max(SHORT_SLOTS_MIN);
+            let old = std::mem::replace(&mut self.slots, vec![(0, SymbolId(0)); size]);
+            old.into_iter().filter(|&(there, _)| there != 0).for_each(|(name, id)| self.put(name, id));
+        }
+        self.put(name, id);
+        self.len += 1;
+    }
+
+    fn put(&mut self, name: u64, id: SymbolId) {
+        let mask = self.slots.len() - 1;
+        let mut at = Self::home(name) & mask;
+        while self.slots[at].0 != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = (name, id);
+    }
+
+    #[inline]
+    fn home(name: u64) -> usize {
+        (name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize
+    }
+}
+
 /// One core's private view of the table: the lock is taken once per name.
 pub struct SymbolCache {
     table: SymbolTable,
     by_name: NameMap<SymbolId>,
+    short: ShortNames,
     in_order: Vec<Option<Symbol>>,
     last: Option<(Symbol, SymbolId)>,
 }
@@ -209,7 +261,8 @@ pub struct SymbolCache {
 impl SymbolCache {
     /// An empty view of `table`.
     pub fn new(table: SymbolTable) -> Self {
-        Self { table, by_name: NameMap::default(), in_order: Vec::new(), last: None }
+        let (by_name, short) = (NameMap::default(), ShortNames::default());
+        Self { table, by_name, short, in_order: Vec::new(), last: None }
     }
 
     /// The number of a name, added to the table if it is new there.
@@ -227,11 +280,29 @@ impl SymbolCache {
             None => {
                 let id = self.table.intern(&symbol)?;
                 self.by_name.insert(name.into(), id);
+                let mut word = [0; 8];
+                if let Some(bytes) = word.get_mut(..name.len()) {
+                    bytes.copy_from_slice(name);
+                    self.short.insert(u64::from_le_bytes(word), id);
+                }
                 id
             }
         };
         self.last = Some((symbol, id));
         Ok(id)
+    }
+
+    /// The number of a name that this core has seen.
+    #[inline]
+    pub fn known(&self, name: &[u8]) -> Option<SymbolId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The number of a name of one to eight bytes that this core has seen, its first byte the lowest of the word and zeros
+    /// after its last.
+    #[inline]
+    pub fn known_short(&self, name: u64) -> Option<SymbolId> {
+        self.short.get(name)
     }
 
     /// The name of a number.
@@ -251,5 +322,30 @@ impl SymbolCache {
     /// The table behind this view.
     pub fn table(&self) -> &SymbolTable {
         &self.table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_short_name_is_known_as_a_word_once_it_was_seen(names in prop::collection::vec("[A-D/.]{1,10}", 1..200)) {
+            let mut cache = SymbolCache::new(SymbolTable::new(1_000));
+            for name in &names {
+                let seen = cache.known(name.as_bytes());
+                let mut word = [0; 8];
+                let short = name.len() <= 8;
+                if short {
+                    word[..name.len()].copy_from_slice(name.as_bytes());
+                    prop_assert_eq!(cache.known_short(u64::from_le_bytes(word)), seen);
+                }
+                let id = cache.intern(name.as_bytes()).unwrap();
+                prop_assert_eq!(cache.known(name.as_bytes()), Some(id));
+                prop_assert_eq!(cache.known_short(u64::from_le_bytes(word)), short.then_some(id));
+            }
+        }
     }
 }

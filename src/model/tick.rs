@@ -74,6 +74,10 @@ impl TradeId {
         if text.is_empty() {
             return Self::NONE;
         }
+        // Most ids: 18 digits at most fit a word.
+        if text.len() <= 18 && (text[0] != b'0' || text.len() == 1) && text.iter().all(u8::is_ascii_digit) {
+            return Self::from_u64(text.iter().fold(0, |n, &b| n * 10 + u64::from(b - b'0')));
+        }
         let canonical = text.len() <= ID_DIGITS_MAX && (text[0] != b'0' || text.len() == 1);
         if canonical && text.iter().all(u8::is_ascii_digit) {
             let bits = text.iter().fold(0u128, |n, &b| n * 10 + u128::from(b - b'0'));

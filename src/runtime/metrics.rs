@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use hdrhistogram::Histogram;
 
 use crate::model::{Nanos, UnixNanos};
@@ -9,16 +10,34 @@ use crate::model::{Nanos, UnixNanos};
 /// Longest latency told apart, ns: one minute.
 const HIGHEST_NS: u64 = 60_000_000_000;
 
+/// Histograms of one latency that may be on their way back at a time.
+const SPARES_MAX: usize = 4;
+
 /// A latency histogram of three significant digits from 1 ns to a minute, owned by one stage.
 pub struct Latency {
     name: &'static str,
     live: Histogram<u64>,
+    /// Emptied ones come back here, so that none is made once the engine is warm.
+    spares: Receiver<Histogram<u64>>,
+    home: Sender<Histogram<u64>>,
+}
+
+/// What was recorded of one latency in one period.
+pub struct Recorded {
+    /// From where to where.
+    pub name: &'static str,
+    /// The spans, ns.
+    pub histogram: Histogram<u64>,
+    home: Sender<Histogram<u64>>,
 }
 
 impl Latency {
     /// An empty one; the name says from where to where, such as `recv_to_parsed`.
     pub fn new(name: &'static str) -> Self {
-        Self { name, live: empty() }
+        let (home, spares) = bounded(SPARES_MAX);
+        // The first to be swapped in.
+        let _ = home.try_send(empty());
+        Self { name, live: empty(), spares, home }
     }
 
     /// Records the time from `from` to `to`. A negative one, which two clocks could show, counts as 0.
@@ -36,7 +55,9 @@ impl Latency {
     /// Swaps it out into the report.
     pub fn hand_over(&mut self, report: &mut Report) {
         if !self.live.is_empty() {
-            report.latencies.push((self.name, std::mem::replace(&mut self.live, empty())));
+            let fresh = self.spares.try_recv().unwrap_or_else(|_| empty());
+            let histogram = std::mem::replace(&mut self.live, fresh);
+            report.latencies.push(Recorded { name: self.name, histogram, home: self.home.clone() });
         }
     }
 }
@@ -58,7 +79,7 @@ pub struct Report {
     /// Totals since start, and gauges.
     pub counters: Vec<(Cow<'static, str>, u64)>,
     /// What was recorded since the last report, ns.
-    pub latencies: Vec<(&'static str, Histogram<u64>)>,
+    pub latencies: Vec<Recorded>,
     /// Lines for the log: samples of what was rejected, at a bounded rate.
     pub notes: Vec<String>,
     /// The stage has finished.
@@ -78,8 +99,36 @@ impl Report {
         }
     }
 
+    /// Ends the report, and gives its histograms back to whom they came from.
+    pub fn give_back(self) {
+        for Recorded { mut histogram, home, .. } in self.latencies {
+            histogram.reset();
+            // Who has ended, or has enough of them, wants none.
+            let _ = home.try_send(histogram);
+        }
+    }
+
     /// Adds a counter.
     pub fn count(&mut self, name: impl Into<Cow<'static, str>>, value: u64) {
         self.counters.push((name.into(), value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_given_back_is_empty_and_used_again() {
+        let mut latency = Latency::new("there_to_here");
+        for period in 1..=6_u64 {
+            latency.record_n(Nanos(period as i64), period);
+            let mut report = Report::new("x", UnixNanos(0));
+            latency.hand_over(&mut report);
+            let recorded = &report.latencies[0];
+            assert_eq!((recorded.histogram.len(), recorded.histogram.max()), (period, period));
+            report.give_back();
+            assert_eq!(latency.spares.len(), 1, "two are in turn, and no third is made");
+        }
     }
 }

@@ -5,8 +5,10 @@ pub mod core;
 pub mod memory;
 pub mod metrics;
 pub mod park;
+pub mod resolver;
 pub mod ring;
 pub mod stage;
+pub mod tls;
 pub mod transport;
 pub mod websocket;
 
@@ -18,6 +20,6 @@ mod sync {
 pub use clock::Clock;
 pub use metrics::{Latency, Report};
 pub use park::Bell;
-pub use ring::{Receiver, Sender, ring};
+pub use ring::{Receiver, Sender, ring, warm};
 pub use stage::{Stage, Turned};
 pub use transport::{Listener, Ready, Registrar, Stream};

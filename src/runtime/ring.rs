@@ -39,6 +39,14 @@ pub fn ring<T>(depth: usize, producer: Bell, consumer: Bell) -> (Sender<T>, Rece
     )
 }
 
+/// Passes a value through every slot of a ring not yet in use, so that none of its pages is touched for the first time under load.
+pub fn warm<T: Copy>(tx: &mut Sender<T>, rx: &mut Receiver<T>, value: T) {
+    let depth = tx.depth();
+    let pushed = (0..depth).take_while(|_| tx.push(value).is_ok()).count();
+    debug_assert_eq!(pushed, depth, "this ring is in use");
+    rx.drain(depth, |_| {});
+}
+
 impl<T> Sender<T> {
     /// Pushes a value, or gives it back where the ring is full. The consumer sees it at once, but is woken by
     /// [`Sender::flush`] only.

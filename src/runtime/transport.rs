@@ -1,15 +1,19 @@
 //! The seam between stages and sockets: real ones of the operating system, or a twin in memory for tests.
 
-use std::collections::VecDeque;
+mod network;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mio::Interest;
 
+pub use network::{End, Network, Port};
+
 /// Bits of a token that a stage uses itself; the stage's place on its core is above them.
 const LOCAL_BITS: u32 = 40;
+/// What a connection that a stage makes in memory holds unread in either direction: about what loopback does.
+const CONNECTED_CAPACITY_BYTES: usize = 1 << 20;
 
 /// A socket of this stage became ready. The edge is reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,15 +57,24 @@ impl Registrar {
                 registry.register(&mut listener, mio::Token(token), Interest::READABLE)?;
                 Ok(Listener::Os(listener))
             }
-            RegistrarKind::Memory(network) => {
-                network.lock().listeners.push(MemoryListener {
-                    port: addr.port(),
-                    token,
-                    waiting: VecDeque::new(),
-                });
-                Ok(Listener::Memory { network: network.clone(), port: addr.port() })
-            }
+            RegistrarKind::Memory(network) => Ok(Listener::Memory(network.open(addr.port(), Some(token)))),
         }
+    }
+
+    /// Begins to connect, and reports the stream's readiness under a token as [`Registrar::register`] does. Each edge may be news:
+    /// [`Stream::is_connected`] tells whether it stands.
+    ///
+    /// # Errors
+    /// What is known at once: no descriptor, no route, in memory also that nothing listens.
+    pub fn connect(&self, addr: SocketAddr, token: usize) -> io::Result<Stream> {
+        let mut stream = match &self.kind {
+            RegistrarKind::Os(_) => Stream::Os(mio::net::TcpStream::connect(addr)?),
+            RegistrarKind::Memory(network) => {
+                Stream::Memory(network.connect(addr.port(), CONNECTED_CAPACITY_BYTES)?)
+            }
+        };
+        self.register(&mut stream, token)?;
+        Ok(stream)
     }
 
     /// Reports the stream's readiness under a token from now on, edge by edge, both directions.
@@ -71,13 +84,8 @@ impl Registrar {
             (RegistrarKind::Os(registry), Stream::Os(socket)) => {
                 registry.register(socket, mio::Token(token), Interest::READABLE | Interest::WRITABLE)
             }
-            (RegistrarKind::Memory(network), Stream::Memory(end)) => {
-                let mut state = network.lock();
-                let (inbound, outbound) = end.directions();
-                let pipes = &mut state.pipes[end.link];
-                pipes[outbound].writer_token = Some(token);
-                pipes[inbound].reader_token = Some(token);
-                state.ready.push_back(Edge { token, readable: true, writable: true });
+            (RegistrarKind::Memory(_), Stream::Memory(end)) => {
+                end.report_to(Some(token));
                 Ok(())
             }
             _ => Err(ErrorKind::InvalidInput.into()),
@@ -88,12 +96,8 @@ impl Registrar {
     pub fn deregister(&self, stream: &mut Stream) -> io::Result<()> {
         match (&self.kind, stream) {
             (RegistrarKind::Os(registry), Stream::Os(socket)) => registry.deregister(socket),
-            (RegistrarKind::Memory(network), Stream::Memory(end)) => {
-                let mut state = network.lock();
-                let (inbound, outbound) = end.directions();
-                let pipes = &mut state.pipes[end.link];
-                pipes[outbound].writer_token = None;
-                pipes[inbound].reader_token = None;
+            (RegistrarKind::Memory(_), Stream::Memory(end)) => {
+                end.report_to(None);
                 Ok(())
             }
             _ => Err(ErrorKind::InvalidInput.into()),
@@ -122,12 +126,7 @@ pub enum Listener {
     /// A TCP socket.
     Os(mio::net::TcpListener),
     /// A port of the network in memory.
-    Memory {
-        /// Where it is.
-        network: Network,
-        /// Its port.
-        port: u16,
-    },
+    Memory(Port),
 }
 
 impl Listener {
@@ -138,13 +137,10 @@ impl Listener {
                 let (socket, peer) = listener.accept()?;
                 Ok((Stream::Os(socket), peer))
             }
-            Self::Memory { network, port } => {
-                let mut state = network.lock();
-                let listener = state.listeners.iter_mut().find(|listener| listener.port == *port);
-                let (link, from) =
-                    listener.and_then(|l| l.waiting.pop_front()).ok_or(ErrorKind::WouldBlock)?;
-                let peer = SocketAddr::new(from, (link % 60_000) as u16 + 1);
-                Ok((Stream::Memory(End { network: network.clone(), link, server: true }), peer))
+            Self::Memory(port) => {
+                let (end, from) = port.accept()?;
+                let peer = SocketAddr::new(from, (end.link() % 60_000) as u16 + 1);
+                Ok((Stream::Memory(end), peer))
             }
         }
     }
@@ -153,7 +149,7 @@ impl Listener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Os(listener) => listener.local_addr(),
-            Self::Memory { port, .. } => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *port)),
+            Self::Memory(port) => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.number())),
         }
     }
 }
@@ -186,6 +182,50 @@ impl Stream {
         socket.set_send_buffer_size(tuning.send_buffer_bytes)?;
         socket.set_tcp_notsent_lowat(tuning.unsent_low_water_bytes)?;
         socket.set_tcp_user_timeout(Some(tuning.user_timeout))
+    }
+
+    /// Whether a connection that was begun stands by now.
+    ///
+    /// # Errors
+    /// Why it failed: refused, unreachable, timed out.
+    pub fn is_connected(&self) -> io::Result<bool> {
+        match self {
+            Self::Os(socket) => {
+                if let Some(error) = socket.take_error()? {
+                    return Err(error);
+                }
+                match socket.peer_addr() {
+                    Ok(_) => Ok(true),
+                    Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+            Self::Memory(end) => end.is_accepted(),
+        }
+    }
+
+    /// Lets the kernel find a peer that vanished: by probes after 30 s of silence, given up 40 s later, and, where `unread_max` is
+    /// given, by what it does not acknowledge for so long.
+    pub fn watch_peer(&self, unread_max: Option<Duration>) {
+        let Self::Os(socket) = self else { return };
+        let probes = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(30))
+            .with_interval(Duration::from_secs(10))
+            .with_retries(4);
+        let socket = socket2::SockRef::from(socket);
+        // Where the system refuses, the stage's own limits are what is left.
+        let _ = socket.set_tcp_keepalive(&probes);
+        if unread_max.is_some() {
+            let _ = socket.set_tcp_user_timeout(unread_max);
+        }
+    }
+
+    /// Sends small writes at once.
+    pub fn send_at_once(&self) {
+        if let Self::Os(socket) = self {
+            // Refused, it costs some milliseconds a request and nothing else.
+            let _ = socket.set_nodelay(true);
+        }
     }
 
     /// Closes with a reset instead of waiting for unsent bytes.
@@ -230,200 +270,5 @@ impl Write for Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// A network in memory: ports, links of two bounded pipes, and the edges that a core has not yet seen.
-#[derive(Clone, Default)]
-pub struct Network(Arc<Mutex<NetworkState>>);
-
-#[derive(Default)]
-struct NetworkState {
-    listeners: Vec<MemoryListener>,
-    /// `[to server, to client]` of each link ever made.
-    pipes: Vec<[Pipe; 2]>,
-    ready: VecDeque<Edge>,
-}
-
-struct MemoryListener {
-    port: u16,
-    token: usize,
-    /// Links not yet accepted, and where they come from.
-    waiting: VecDeque<(usize, IpAddr)>,
-}
-
-struct Edge {
-    token: usize,
-    readable: bool,
-    writable: bool,
-}
-
-#[derive(Default)]
-struct Pipe {
-    bytes: VecDeque<u8>,
-    capacity: usize,
-    finished: bool,
-    reset: bool,
-    reader_gone: bool,
-    blocked: bool,
-    reader_token: Option<usize>,
-    writer_token: Option<usize>,
-}
-
-const TO_SERVER: usize = 0;
-const TO_CLIENT: usize = 1;
-
-impl Network {
-    /// Connects to a port. `capacity` bounds, in bytes, what either direction holds unread.
-    ///
-    /// # Errors
-    /// `ConnectionRefused` where nothing listens.
-    pub fn connect(&self, port: u16, capacity: usize) -> io::Result<End> {
-        self.connect_from(IpAddr::V4(Ipv4Addr::LOCALHOST), port, capacity)
-    }
-
-    /// Connects to a port from an address of the caller's choice.
-    ///
-    /// # Errors
-    /// `ConnectionRefused` where nothing listens.
-    pub fn connect_from(&self, from: IpAddr, port: u16, capacity: usize) -> io::Result<End> {
-        let mut state = self.lock();
-        let link = state.pipes.len();
-        let listener =
-            state.listeners.iter_mut().find(|l| l.port == port).ok_or(ErrorKind::ConnectionRefused)?;
-        listener.waiting.push_back((link, from));
-        let token = listener.token;
-        let pipe = || Pipe { capacity, ..Pipe::default() };
-        state.pipes.push([pipe(), pipe()]);
-        state.ready.push_back(Edge { token, readable: true, writable: false });
-        Ok(End { network: self.clone(), link, server: false })
-    }
-
-    /// Takes the edges seen since the last call.
-    pub(super) fn take_ready(&self, mut take: impl FnMut(usize, bool, bool)) {
-        let mut state = self.lock();
-        while let Some(edge) = state.ready.pop_front() {
-            take(edge.token, edge.readable, edge.writable);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, NetworkState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One end of a link in memory. Dropping it ends both directions.
-pub struct End {
-    network: Network,
-    link: usize,
-    server: bool,
-}
-
-impl End {
-    /// (inbound, outbound) pipe of this end.
-    const fn directions(&self) -> (usize, usize) {
-        if self.server { (TO_SERVER, TO_CLIENT) } else { (TO_CLIENT, TO_SERVER) }
-    }
-
-    /// Sets how many bytes may wait unread on the way to this end: a stalled reader has a small number.
-    pub fn set_receive_capacity(&self, capacity: usize) {
-        let (inbound, _) = self.directions();
-        let mut state = self.network.lock();
-        let pipe = &mut state.pipes[self.link][inbound];
-        pipe.capacity = capacity;
-        if pipe.bytes.len() < capacity
-            && std::mem::take(&mut pipe.blocked)
-            && let Some(token) = pipe.writer_token
-        {
-            state.ready.push_back(Edge { token, readable: false, writable: true });
-        }
-    }
-
-    /// Ends the link as a reset does: unread bytes are lost on both sides.
-    pub fn reset(&self) {
-        let mut state = self.network.lock();
-        for direction in [TO_SERVER, TO_CLIENT] {
-            let pipe = &mut state.pipes[self.link][direction];
-            pipe.reset = true;
-            pipe.bytes = VecDeque::new();
-            let tokens = [pipe.reader_token, pipe.writer_token];
-            for token in tokens.into_iter().flatten() {
-                state.ready.push_back(Edge { token, readable: true, writable: true });
-            }
-        }
-    }
-
-    fn finish_writing(&self) {
-        let (_, outbound) = self.directions();
-        let mut state = self.network.lock();
-        let pipe = &mut state.pipes[self.link][outbound];
-        pipe.finished = true;
-        if let Some(token) = pipe.reader_token {
-            state.ready.push_back(Edge { token, readable: true, writable: false });
-        }
-    }
-}
-
-impl Read for End {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (inbound, _) = self.directions();
-        let mut state = self.network.lock();
-        let pipe = &mut state.pipes[self.link][inbound];
-        if pipe.reset {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
-        if pipe.bytes.is_empty() {
-            return if pipe.finished { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
-        }
-        let n = pipe.bytes.read(buffer)?;
-        if std::mem::take(&mut pipe.blocked)
-            && let Some(token) = pipe.writer_token
-        {
-            state.ready.push_back(Edge { token, readable: false, writable: true });
-        }
-        Ok(n)
-    }
-}
-
-impl Write for End {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (_, outbound) = self.directions();
-        let mut state = self.network.lock();
-        let pipe = &mut state.pipes[self.link][outbound];
-        if pipe.reset {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
-        if pipe.finished || pipe.reader_gone {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        let n = bytes.len().min(pipe.capacity.saturating_sub(pipe.bytes.len()));
-        // A short write spends the edge as a refused one does: epoll(7) lets a writer stop at either.
-        pipe.blocked |= n < bytes.len();
-        if n == 0 && !bytes.is_empty() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        pipe.bytes.extend(&bytes[..n]);
-        if let Some(token) = pipe.reader_token {
-            state.ready.push_back(Edge { token, readable: true, writable: false });
-        }
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.finish_writing();
-        let (inbound, _) = self.directions();
-        let mut state = self.network.lock();
-        let pipe = &mut state.pipes[self.link][inbound];
-        pipe.reader_gone = true;
-        pipe.bytes = VecDeque::new();
-        if let Some(token) = pipe.writer_token {
-            state.ready.push_back(Edge { token, readable: true, writable: true });
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The server side of a WebSocket without its socket: the HTTP request in, a response out.
 
+pub mod client;
+
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
@@ -81,6 +83,14 @@ pub fn read_upgrade(bytes: &[u8], bytes_max: usize) -> Result<Option<Upgrade>, R
     let mut bytes = Vec::with_capacity(160);
     write_response(&mut bytes, &response).map_err(|error| refuse(&error))?;
     Ok(Some(Upgrade { path: request.uri().path().to_owned(), response: bytes, consumed, request }))
+}
+
+/// Whether a head, of which the bytes from `from` on are new, is worth parsing: at the first look, which finds out what is not HTTP
+/// at all, and at an empty line. So one that comes in many pieces is not parsed as many times.
+pub fn may_be_whole(head: &[u8], from: usize) -> bool {
+    let tail = &head[from.saturating_sub(3)..];
+    // A line may end without `\r`: RFC 9112, section 2.2.
+    from == 0 || tail.windows(2).any(|end| end == b"\n\n") || tail.windows(3).any(|end| end == b"\n\r\n")
 }
 
 fn refuse(error: &Error) -> Refusal {

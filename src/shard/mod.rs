@@ -2,6 +2,7 @@
 
 pub mod candle;
 pub mod chunk;
+pub mod conditions;
 pub mod link;
 pub mod missing;
 pub mod numbers;
@@ -429,6 +430,7 @@ impl Stage for Shard {
         for (name, &count) in Refusal::NAMES.into_iter().zip(&tallies.refused) {
             report.count(name, count);
         }
+        report.count("unknown_conditions", tallies.unknown_conditions);
         report.count("late", tallies.late);
         report.count("bars_closed", tallies.closed);
         report.count("bars_revised", tallies.revised);

@@ -1,4 +1,7 @@
 //! A bar as the shard keeps it: the candle with the ranks of its open and close, and its place in the topic's facts.
+//!
+//! Most trades move every field of a bar. Those whose sale condition forbids it leave some alone, so a bar knows which of its fields
+//! nothing has moved yet; one without a price is kept, for its volume counts in coarser bars, and not published.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -14,6 +17,53 @@ pub struct Rank {
     pub sequence: u64,
 }
 
+/// A set of a bar's fields.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Fields(pub u8);
+
+impl Fields {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// The open; and the close of a bar in which no trade may close.
+    pub const OPEN: Self = Self(1);
+    /// The close.
+    pub const CLOSE: Self = Self(2);
+    /// High and low.
+    pub const HIGH_LOW: Self = Self(4);
+    /// Volume, notional and the count of trades.
+    pub const VOLUME: Self = Self(8);
+    /// All of them.
+    pub const ALL: Self = Self(15);
+
+    /// The fields of both.
+    #[inline]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those not in `other`.
+    #[inline]
+    #[must_use]
+    pub const fn but(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Those in `other` too.
+    #[inline]
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether all of `other` are in it.
+    #[inline]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
 /// What one trade (or quote) brings to a bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
@@ -25,6 +75,18 @@ pub struct Sample {
     pub size: Size,
     /// When it was read.
     pub ts_recv: UnixNanos,
+    /// What it leaves alone: nothing, but for some sale conditions.
+    pub leaves: Fields,
+    /// What it leaves alone in daily bars.
+    pub leaves_daily: Fields,
+}
+
+impl Sample {
+    /// The same as a daily bar sees it.
+    #[must_use]
+    pub fn daily(self) -> Self {
+        Self { leaves: self.leaves_daily, ..self }
+    }
 }
 
 /// What of a bar is a vendor's.
@@ -78,15 +140,24 @@ pub struct Record {
     pub flags: BarFlags,
     /// The [`crate::model::Reason`] of its last revision, as a number.
     pub reason: u8,
+    /// The fields that no trade has moved. They hold nothing of meaning; without a close, that is the open.
+    pub lacks: Fields,
     /// What of it is a vendor's.
     pub vendor: Vendor,
-    reserved: [u8; 9],
+    /// Trades in it that its own count leaves out.
+    pub uncounted: u32,
+    reserved: [u8; 4],
 }
 
 impl Record {
     /// A bar that begins at `start` with one sample.
     #[inline]
     pub fn first(start: UnixNanos, sample: &Sample) -> Self {
+        if sample.leaves != Fields::NONE {
+            let mut record = Self::empty(start);
+            record.add_in_part(sample);
+            return record;
+        }
         Self {
             bar: Bar {
                 volume: Volume(u128::from(sample.size.0)),
@@ -108,9 +179,8 @@ impl Record {
     /// Adds a sample that arrived after all those in it.
     #[inline]
     pub fn add(&mut self, sample: &Sample) {
-        if self.is_empty() {
-            *self = Self { ts_recv: self.ts_recv.max(sample.ts_recv), ..self.refilled(sample) };
-            return;
+        if self.lacks.and(sample.leaves) != Fields::NONE {
+            return self.add_in_part(sample);
         }
         if sample.rank >= self.closed {
             self.closed = sample.rank;
@@ -123,26 +193,46 @@ impl Record {
         self.ts_recv = self.ts_recv.max(sample.ts_recv);
     }
 
-    /// What it becomes when a sample comes after all its trades were cancelled.
-    fn refilled(&self, sample: &Sample) -> Self {
-        let Self { sequence, rev, flags, reason, .. } = *self;
-        Self { sequence, rev, flags, reason, ..Self::first(self.bar.start, sample) }
-    }
-
-    /// Whether nothing was traded in it. A vendor's bar may have volume without a count of trades.
-    #[inline]
-    pub const fn is_empty(&self) -> bool {
-        self.bar.trades == 0 && self.vendor.0 == 0
-    }
-
-    /// The candle as it is published.
-    #[inline]
-    pub fn published(&self) -> Bar {
-        let mut bar = self.bar;
-        if self.vendor.has(Vendor::NO_NOTIONAL) {
-            bar.notional = Notional(0);
+    /// [`Self::add`] where a field has no value yet, or where the sample leaves one alone.
+    #[inline(never)]
+    fn add_in_part(&mut self, sample: &Sample) {
+        let moves = Fields::ALL.but(sample.leaves);
+        if moves.has(Fields::OPEN) && (self.lacks.has(Fields::OPEN) || sample.rank < self.opened) {
+            (self.opened, self.bar.open) = (sample.rank, sample.price);
         }
-        bar
+        if moves.has(Fields::CLOSE) && (self.lacks.has(Fields::CLOSE) || sample.rank >= self.closed) {
+            (self.closed, self.bar.close) = (sample.rank, sample.price);
+        }
+        if moves.has(Fields::HIGH_LOW) {
+            let (high, low) = self.range();
+            (self.bar.high, self.bar.low) = (high.max(sample.price), low.min(sample.price));
+        }
+        if moves.has(Fields::VOLUME) {
+            self.bar.volume.0 += u128::from(sample.size.0);
+            self.bar.notional.0 += sample.price.times(sample.size).0;
+            self.bar.trades += 1;
+        } else {
+            self.uncounted = self.uncounted.saturating_add(1);
+        }
+        self.lacks = self.lacks.common(sample.leaves);
+        self.close_by_open();
+        self.ts_recv = self.ts_recv.max(sample.ts_recv);
+    }
+
+    /// Highest and lowest price, or what any price replaces.
+    fn range(&self) -> (Price, Price) {
+        if self.lacks.has(Fields::HIGH_LOW) {
+            (Price(i64::MIN), Price(i64::MAX))
+        } else {
+            (self.bar.high, self.bar.low)
+        }
+    }
+
+    /// A bar of trades that may only be the first: the first is its close as well.
+    fn close_by_open(&mut self) {
+        if self.lacks.has(Fields::CLOSE) && !self.lacks.has(Fields::OPEN) {
+            (self.closed, self.bar.close) = (self.opened, self.bar.open);
+        }
     }
 
     /// Adds a bar of a shorter timeframe inside this one. The intervals of merged bars never overlap, so ranks
@@ -150,17 +240,10 @@ impl Record {
     #[inline]
     pub fn merge(&mut self, part: &Self) {
         self.flags = self.flags.with(part.flags);
-        if part.is_empty() {
-            return;
+        if self.lacks.and(part.lacks) != Fields::NONE {
+            return self.merge_in_part(part);
         }
-        let vendor = self.vendor.with(part.vendor.as_part());
-        if self.is_empty() {
-            let Self { sequence, rev, flags, reason, .. } = *self;
-            let bar = Bar { start: self.bar.start, ..part.bar };
-            *self = Self { bar, sequence, rev, flags, reason, vendor, ..*part };
-            return;
-        }
-        self.vendor = vendor;
+        self.vendor = self.vendor.with(part.vendor.as_part());
         if part.closed > self.closed {
             self.closed = part.closed;
             self.bar.close = part.bar.close;
@@ -174,28 +257,92 @@ impl Record {
         self.bar.volume.0 += part.bar.volume.0;
         self.bar.notional.0 += part.bar.notional.0;
         self.bar.trades += part.bar.trades;
+        self.uncounted = self.uncounted.saturating_add(part.uncounted);
+        self.ts_recv = self.ts_recv.max(part.ts_recv);
+    }
+
+    /// [`Self::merge`] where either lacks a field, most often as the sum has nothing in it yet.
+    fn merge_in_part(&mut self, part: &Self) {
+        if part.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            let Self { sequence, rev, flags, reason, .. } = *self;
+            let bar = Bar { start: self.bar.start, ..part.bar };
+            let vendor = part.vendor.as_part();
+            *self = Self { bar, sequence, rev, flags, reason, vendor, ..*part };
+            return;
+        }
+        self.vendor = self.vendor.with(part.vendor.as_part());
+        let has = |field| !part.lacks.has(field);
+        if has(Fields::OPEN) && (self.lacks.has(Fields::OPEN) || part.opened < self.opened) {
+            (self.opened, self.bar.open) = (part.opened, part.bar.open);
+        }
+        if has(Fields::CLOSE) && (self.lacks.has(Fields::CLOSE) || part.closed > self.closed) {
+            (self.closed, self.bar.close) = (part.closed, part.bar.close);
+        }
+        if has(Fields::HIGH_LOW) {
+            let (high, low) = self.range();
+            (self.bar.high, self.bar.low) = (high.max(part.bar.high), low.min(part.bar.low));
+        }
+        self.bar.volume.0 += part.bar.volume.0;
+        self.bar.notional.0 += part.bar.notional.0;
+        self.bar.trades += part.bar.trades;
+        self.uncounted = self.uncounted.saturating_add(part.uncounted);
+        self.lacks = self.lacks.common(part.lacks);
+        self.close_by_open();
         self.ts_recv = self.ts_recv.max(part.ts_recv);
     }
 
     /// An empty bar to merge parts into.
     pub fn empty(start: UnixNanos) -> Self {
-        Self { bar: Bar { start, ..Bar::default() }, ..Self::zeroed() }
+        Self { bar: Bar { start, ..Bar::default() }, lacks: Fields::ALL, ..Self::zeroed() }
     }
 
-    /// Takes the candle of `fresh`, keeping its own place among the facts.
-    pub fn replace(&mut self, fresh: &Self) {
-        if fresh.is_empty() {
-            // No price is left to show; the old ones stand beside a count and volume of 0.
-            self.bar.volume = Volume(0);
-            self.bar.notional = Notional(0);
-            self.bar.trades = 0;
-            self.vendor = Vendor::default();
-        } else {
-            self.bar = Bar { start: self.bar.start, ..fresh.bar };
-            self.opened = fresh.opened;
-            self.closed = fresh.closed;
-            self.vendor = fresh.vendor;
+    /// Whether there is no trade in it at all.
+    pub fn is_empty(&self) -> bool {
+        self.lacks == Fields::ALL && self.uncounted == 0
+    }
+
+    /// Whether there is a bar to publish: a price of each kind, and a trade that counts.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.lacks.but(Fields::CLOSE) == Fields::NONE
+    }
+
+    /// How many trades are in it, whatever they moved.
+    pub fn prints(&self) -> u64 {
+        self.bar.trades + u64::from(self.uncounted)
+    }
+
+    /// The bar as it is published. One that was, and has no price or no trade any more, is shown by a count and volume of 0
+    /// beside the prices it had.
+    #[inline]
+    pub fn shown(&self) -> Bar {
+        if self.vendor.has(Vendor::NO_NOTIONAL) {
+            return Bar { notional: Notional(0), ..self.bar };
         }
+        if self.is_whole() {
+            return self.bar;
+        }
+        Bar { volume: Volume(0), notional: Notional(0), trades: 0, ..self.bar }
+    }
+
+    /// Takes the candle of `fresh`, keeping its own place among the facts. Prices that `fresh` has none for stay.
+    pub fn replace(&mut self, fresh: &Self) {
+        let old = self.bar;
+        let missing = fresh.lacks;
+        self.bar = Bar { start: old.start, ..fresh.bar };
+        if missing.has(Fields::OPEN) {
+            (self.bar.open, self.bar.close) = (old.open, old.close);
+        }
+        if missing.has(Fields::HIGH_LOW) {
+            (self.bar.high, self.bar.low) = (old.high, old.low);
+        }
+        if !fresh.is_empty() {
+            (self.opened, self.closed) = (fresh.opened, fresh.closed);
+        }
+        (self.lacks, self.uncounted, self.vendor) = (fresh.lacks, fresh.uncounted, fresh.vendor);
         self.ts_recv = self.ts_recv.max(fresh.ts_recv);
         self.flags = self.flags.with(fresh.flags);
     }

@@ -8,7 +8,7 @@ use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos, Venue};
 use crate::runtime::memory::{prefetch, touch};
 
 use super::chunk::{Arena, List};
-use super::record::{Rank, Record, Sample};
+use super::record::{Fields, Rank, Record, Sample};
 
 /// Trades per chunk: 2 KiB.
 const CHUNK: usize = 32;
@@ -243,7 +243,9 @@ impl TradeLog {
     }
 
     /// What an entry brings to a bar: a correction stands in the place of the trade that it corrects.
-    fn sample(&self, entry: &Tick) -> Sample {
+    ///
+    /// A correction that tells no conditions has those of the trade as it was first told.
+    fn sample(&self, entry: &Tick, leaves: impl Fn(&Tick) -> Fields) -> Sample {
         let mut origin = *entry;
         for _ in 0..CORRECTIONS_MAX {
             if origin.kind() != TickKind::Correction {
@@ -255,18 +257,30 @@ impl TradeLog {
             }
         }
         let rank = Rank { ts_event: entry.ts_event, sequence: origin.rank() };
-        Sample { rank, price: entry.price, size: entry.size, ts_recv: entry.ts_recv }
+        let mut judged = *entry;
+        if judged.conditions == [0; 4] {
+            judged.conditions = origin.conditions;
+            judged = judged.with_tape(if judged.tape() == 0 { origin.tape() } else { 0 });
+        }
+        let (price, size, ts_recv, leaves) = (entry.price, entry.size, entry.ts_recv, leaves(&judged));
+        Sample { rank, price, size, ts_recv, leaves, leaves_daily: leaves }
     }
 
-    /// The bar of `[start, end)` from the kept trades alone.
-    pub fn recompute(&self, symbol: &SymbolTrades, start: UnixNanos, end: UnixNanos) -> Record {
+    /// The bar of `[start, end)` from the kept trades alone, each of which leaves some fields alone.
+    pub fn recompute(
+        &self,
+        symbol: &SymbolTrades,
+        start: UnixNanos,
+        end: UnixNanos,
+        leaves: impl Fn(&Tick) -> Fields,
+    ) -> Record {
         let mut record = Record::empty(start);
         for entry in self.arena.forward(&symbol.list) {
             let sale =
                 matches!(entry.kind(), TickKind::Trade | TickKind::Correction | TickKind::AggregatedTrade);
             let counts = sale && !entry.is_cancelled();
             if counts && entry.ts_event >= start && entry.ts_event < end {
-                record.add(&self.sample(entry));
+                record.add(&self.sample(entry, &leaves));
             }
         }
         record

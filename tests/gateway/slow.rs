@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tickwire::gateway::GatewayOptions;
-use tickwire::model::{Nanos, Topic};
+use tickwire::model::{Event, Nanos, Topic};
 
 use crate::harness::*;
 
@@ -45,6 +45,59 @@ fn drained(world: &mut World, client: &mut Client) -> Vec<serde_json::Value> {
         seen.extend(client.all());
     }
     seen
+}
+
+/// The sequences of the trades among messages, those within arrays included.
+fn sequences(messages: &[serde_json::Value]) -> Vec<u64> {
+    let items = messages.iter().flat_map(|message| match message.as_array() {
+        Some(items) => items.clone(),
+        None => vec![message.clone()],
+    });
+    items.filter(|item| item["type"] == "trade").filter_map(|item| item["sequence"].as_u64()).collect()
+}
+
+#[test]
+fn facts_in_a_row_reach_each_of_many_members_once_and_in_order_whoever_joins_or_waits_meanwhile() {
+    const FACTS: u64 = 150;
+    let mut world = World::new(1, options());
+    let (mut first, topic) = world.follower("AAPL");
+    let mut readers: Vec<_> = [1, 7, 300, 9_000, ROOM]
+        .map(|capacity| {
+            let (client, _) = world.follower("AAPL");
+            client.socket.get_ref().set_receive_capacity(capacity);
+            client
+        })
+        .into();
+    let mut gathered = world.client();
+    gathered.send(
+        r#"{"action":"subscribe","channel":"trades","symbols":["AAPL"],"batch_ms":50,"format":"json"}"#,
+    );
+    let (_, request, ..) = world.join(0);
+    world.answer(0, topic, request, 0, &[]);
+    let mut joiner = world.client();
+    joiner.send(r#"{"action":"subscribe","channel":"trades","symbols":["AAPL"]}"#);
+    let (_, request, ..) = world.join(0);
+    let mut events: Vec<_> = (1..=FACTS).map(|n| trade(topic, n)).collect();
+    events
+        .splice(75..75, [Event::answer_begin(topic, request, false), Event::answer_end(topic, request, 75)]);
+    world.emit(0, &events);
+    world.pass(Nanos::from_millis(60));
+    let whole: Vec<_> = (1..=FACTS).collect();
+    assert_eq!(sequences(&first.all()), whole);
+    assert_eq!(sequences(&gathered.all()), whole);
+    assert_eq!(sequences(&joiner.all()), (76..=FACTS).collect::<Vec<_>>());
+    for reader in &mut readers {
+        let mut seen = Vec::new();
+        for _ in 0..100_000 {
+            seen.extend(sequences(&reader.all()));
+            world.settle();
+            if seen.len() as u64 >= FACTS {
+                break;
+            }
+        }
+        assert_eq!(seen, whole);
+    }
+    assert_eq!(world.counter("facts_out"), 7 * FACTS + FACTS - 75);
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Candles {
             self.open_bars -= 1;
             state.levels[0].closed_to = first + finest;
             self.append(symbol, 0, record, sink);
+            self.close_daily(symbol, first);
             if self.options.seal_after == Nanos::ZERO {
                 self.seal(symbol, clock);
             }
@@ -53,8 +54,10 @@ impl Candles {
         if self.symbols[symbol as usize].parents_due <= limit {
             self.close_parents(symbol, limit, sink);
         }
-        let closed_to = &mut self.symbols[symbol as usize].levels[0].closed_to;
-        *closed_to = limit.floor(finest).max(*closed_to);
+        for level in [Some(0), self.daily_base].into_iter().flatten() {
+            let closed_to = &mut self.symbols[symbol as usize].levels[level].closed_to;
+            *closed_to = limit.floor(finest).max(*closed_to);
+        }
         if self.symbols[symbol as usize].numbers.holes() > 0 {
             self.give_up_holes(symbol, clock, sink);
         }
@@ -68,7 +71,7 @@ impl Candles {
     /// Notes that a coarse interval has data and is to be closed at its end.
     #[inline]
     pub(super) fn expect_parent(&mut self, symbol: u32, level: usize, start: UnixNanos) {
-        if level > 0 {
+        if level > 0 && Some(level) != self.daily_base {
             let state = &mut self.symbols[symbol as usize];
             debug_assert!(start >= state.levels[level].closed_to, "a closed interval closes once");
             state.idle_parents &= !(1 << level);
@@ -145,6 +148,10 @@ impl Candles {
                 .for_each(|r| sum.merge(r));
             return;
         }
+        if Some(level) == self.daily_base {
+            state.open_daily.iter().filter(|record| inside(record)).for_each(|r| sum.merge(r));
+            return;
+        }
         let (at, child_level) = (&state.levels[level], self.specs[level].child);
         let child = &state.levels[child_level];
         if inside(&at.prefix) {
@@ -213,10 +220,10 @@ impl Candles {
 }
 
 /// The levels whose bits are set, finest first.
-pub(super) fn bits(mut set: u32) -> impl Iterator<Item = usize> {
+pub(super) fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let level = set.trailing_zeros() as usize;
         set &= set.wrapping_sub(1);
-        (level < 32).then_some(level)
+        (level < 64).then_some(level)
     })
 }

@@ -28,7 +28,7 @@ impl Today {
         }
         self.sums.volume.0 += bar.volume.0;
         self.sums.notional.0 += bar.notional.0;
-        if bar.start < self.first {
+        if bar.start < self.first && record.is_whole() {
             (self.first, self.sums.open) = (bar.start, bar.open);
         }
     }
@@ -42,20 +42,15 @@ impl Today {
         // What is taken away was added before.
         self.sums.volume.0 = self.sums.volume.0 + bar.volume.0 - before.bar.volume.0;
         self.sums.notional.0 += bar.notional.0 - before.bar.notional.0;
-        if bar.start == self.first && bar.trades > 0 {
-            self.sums.open = bar.open;
+        if bar.start <= self.first && after.is_whole() {
+            (self.first, self.sums.open) = (bar.start, bar.open);
         }
     }
 
     /// A vendor's bar took the place of closed finest bars, whose sum is `before`, or of none.
     pub(super) fn heal(&mut self, before: Option<&Record>, after: &Record) {
         match before {
-            Some(before) => {
-                self.revise(before, after);
-                if after.bar.start >= self.start && after.bar.start < self.first {
-                    (self.first, self.sums.open) = (after.bar.start, after.bar.open);
-                }
-            }
+            Some(before) => self.revise(before, after),
             None => self.add(after),
         }
     }

@@ -70,7 +70,7 @@ impl Candles {
 
     /// Revises the closed bars that overlap `[from, to)` and say something else of themselves than is known now, finest first.
     pub(super) fn review(&mut self, symbol: u32, from: UnixNanos, to: UnixNanos, sink: &mut impl Sink) {
-        for level in 0..self.specs.len() {
+        for level in 0..self.options.timeframes.len() {
             let len = self.specs[level].len;
             let at = &self.symbols[symbol as usize].levels[level];
             let unsealed = self.arena.backward(&at.bars).take(at.unsealed as usize);
@@ -96,7 +96,7 @@ impl Candles {
     pub(super) fn forget_gaps(&mut self, symbol: u32, clock: UnixNanos) {
         let missing = &mut self.symbols[symbol as usize].missing;
         if !missing.is_empty() && clock != UnixNanos::MAX {
-            let longest = self.specs.last().map_or(Nanos::ZERO, |spec| spec.len);
+            let longest = self.specs.iter().map(|spec| spec.len).max().unwrap_or(Nanos::ZERO);
             missing.forget(clock.minus(self.options.seal_after).minus(longest).minus(longest));
         }
     }

@@ -8,47 +8,77 @@ use super::close::bits;
 use super::{Candles, Sink};
 
 impl Candles {
-    /// Publishes a new closed bar and files it by its start.
+    /// Publishes a new closed bar and files it by its start. One without a price is filed only.
     #[inline]
     pub(super) fn append(&mut self, symbol: u32, level: usize, mut record: Record, sink: &mut impl Sink) {
+        let incomplete = self.is_incomplete(symbol, level, &record);
+        record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
+        let published = record.is_whole();
+        if published {
+            let at = &mut self.symbols[symbol as usize].levels[level];
+            at.sequence += 1;
+            record.sequence = at.sequence;
+        }
+        self.file(symbol, level, record);
+        let state = &mut self.symbols[symbol as usize];
+        if level == 0 {
+            state.today.add(&record);
+        }
+        if published {
+            self.tallies.closed += 1;
+            self.publish(symbol, level, &record, sink);
+        }
+    }
+
+    /// Sends a bar as it now stands, the symbol's day before it where that is wanted.
+    #[inline]
+    pub(super) fn publish(&mut self, symbol: u32, level: usize, record: &Record, sink: &mut impl Sink) {
+        let state = &self.symbols[symbol as usize];
+        let event = fact(Topic::bars(state.id, level), record);
+        if sink.wants_day(symbol, level) {
+            sink.day(symbol, &state.today.event(&event));
+        }
+        sink.fact(symbol, &event);
+    }
+
+    /// Files a closed bar by its start.
+    #[inline]
+    pub(super) fn file(&mut self, symbol: u32, level: usize, record: Record) {
         while self.arena.must_evict(&self.symbols[symbol as usize].levels[level].bars) {
             if !self.evict_oldest() {
                 break;
             }
         }
-        let incomplete = self.is_incomplete(symbol, level, &record);
-        record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
         let state = &mut self.symbols[symbol as usize];
         let at = &mut state.levels[level];
-        at.sequence += 1;
-        record.sequence = at.sequence;
         let owner = symbol * self.specs.len() as u32 + level as u32;
-        if let Some(mut place) = self.arena.push(&mut at.bars, owner, record) {
-            if at.unsealed == 0 {
-                at.unsealed_at = place;
+        let Some(mut place) = self.arena.push(&mut at.bars, owner, record) else { return };
+        if at.unsealed == 0 {
+            at.unsealed_at = place;
+        }
+        at.unsealed += 1;
+        state.revisable |= 1 << level;
+        // Only a late tick's bar has any before it that are newer.
+        while let Some(before) = self.arena.before(&at.bars, place) {
+            let earlier = *self.arena.get(before);
+            if earlier.bar.start < record.bar.start {
+                break;
             }
-            at.unsealed += 1;
-            state.revisable |= 1 << level;
-            // Only a late tick's bar has any before it that are newer.
-            while let Some(before) = self.arena.before(&at.bars, place) {
-                let earlier = *self.arena.get(before);
-                if earlier.bar.start < record.bar.start {
-                    break;
-                }
-                *self.arena.get_mut(place) = earlier;
-                *self.arena.get_mut(before) = record;
-                place = before;
-            }
+            *self.arena.get_mut(place) = earlier;
+            *self.arena.get_mut(before) = record;
+            place = before;
         }
-        if level == 0 {
-            state.today.add(&record);
-        }
-        self.tallies.closed += 1;
-        let event = fact(Topic::bars(state.id, level), &record);
-        if sink.wants_day(symbol, level) {
-            sink.day(symbol, &state.today.event(&event));
-        }
-        sink.fact(symbol, &event);
+    }
+
+    /// The place of the bar at `start`, if there is one that can still be revised.
+    pub(super) fn find_unsealed(&self, symbol: u32, level: usize, start: UnixNanos) -> Option<u32> {
+        let at = &self.symbols[symbol as usize].levels[level];
+        let mut newer = self
+            .arena
+            .backward(&at.bars)
+            .take(at.unsealed as usize)
+            .take_while(|(_, record)| record.bar.start >= start);
+        newer.find(|(_, record)| record.bar.start == start).map(|(place, _)| place)
     }
 
     /// Gives up the oldest chunk of bars. What was still open to revision is sealed first, so parents stay exact.
@@ -117,7 +147,7 @@ pub(super) fn fact(topic: Topic, record: &Record) -> Event {
         (_, 5) => (BarState::Revised, Reason::Gap),
         _ => (BarState::Revised, Reason::Late),
     };
-    Event::bar(topic, state, record.sequence, &record.published())
+    Event::bar(topic, state, record.sequence, &record.shown())
         .at(record.closed.ts_event, record.ts_recv)
         .revision(record.rev, reason, record.flags)
 }

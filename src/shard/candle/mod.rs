@@ -6,6 +6,7 @@
 
 mod audit;
 mod close;
+mod daily;
 mod day;
 mod gap;
 mod history;
@@ -29,9 +30,10 @@ pub use options::{BarClock, BarsFrom, BuiltBy, CandleOptions, KeepTrades};
 pub use verdict::{Audit, REFUSALS, Refusal, Tallies, Verdict};
 
 use super::chunk::{Arena, NONE};
+use super::conditions::{Conditions, Rules};
 use super::missing::{Missing, Opener};
 use super::numbers::Numbers;
-use super::record::{Rank, Record, Sample};
+use super::record::{Fields, Rank, Record, Sample};
 use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
 use audit::Audits;
@@ -86,6 +88,12 @@ pub trait Sink {
 pub struct Candles {
     options: CandleOptions,
     specs: Vec<Spec>,
+    /// Which trades move what, where sale conditions say.
+    rules: Option<Rules>,
+    /// The level that daily bars are made from, where those differ.
+    daily_base: Option<usize>,
+    /// There are no bars but daily ones.
+    only_daily: bool,
     symbols: Vec<SymbolState>,
     local: Vec<u32>,
     arena: Arena<Record, CHUNK>,
@@ -108,12 +116,16 @@ impl Candles {
             len: timeframe.nanos(),
             child: timeframes.child(level),
             parents: (level + 1..timeframes.len()).filter(|&p| timeframes.child(p) == level).collect(),
-            above: (level..timeframes.len())
-                .filter(|&p| made_of(timeframes, p, level))
-                .fold(0, |set, p| set | 1 << p),
-            below: (0..=level).filter(|&c| made_of(timeframes, level, c)).fold(0, |set, c| set | 1 << c),
+            above: 0,
+            below: 0,
         };
-        let specs = timeframes.iter().enumerate().map(spec).collect();
+        let mut specs: Vec<_> = timeframes.iter().enumerate().map(spec).collect();
+        let conditions = options.conditions.as_ref().filter(|_| options.bars_from == BarsFrom::Trades);
+        let differs = conditions.is_some_and(Conditions::has_daily);
+        let only_daily = specs[0].len == DAY;
+        let daily_base = daily::split_off(&mut specs, differs);
+        state::connect(&mut specs);
+        let rules = conditions.map(Rules::new);
         let mut arena = Arena::new(options.history_bytes_max);
         let mut log = TradeLog::new(options.trades_bytes_max);
         if options.preallocate {
@@ -122,6 +134,9 @@ impl Candles {
         }
         Self {
             specs,
+            rules,
+            daily_base,
+            only_daily,
             symbols: Vec::new(),
             local: Vec::new(),
             arena,
@@ -202,6 +217,7 @@ impl Candles {
             vendor: VendorState::new(),
             trades: SymbolTrades::default(),
             others: VecDeque::with_capacity(2),
+            open_daily: VecDeque::with_capacity(if self.daily_base.is_some() { 2 } else { 0 }),
             pending: vec![NO_START; self.specs.len()].into(),
             levels: (0..self.specs.len()).map(|_| Level::new()).collect(),
             quote: None,
@@ -215,8 +231,8 @@ impl Candles {
     }
 
     /// Every level but the finest, bit by level.
-    fn all_parents(&self) -> u32 {
-        (u32::MAX >> (32 - self.specs.len())) & !1
+    fn all_parents(&self) -> u64 {
+        (u64::MAX >> (64 - self.options.timeframes.len())) & !1
     }
 
     /// Asks for the memory that ticks soon to come will touch, so that it is there by then. `next` are those after the one at hand.
@@ -290,10 +306,16 @@ impl Candles {
         let from_trades = self.options.bars_from == BarsFrom::Trades;
         let builds = from_trades
             && (self.symbols[symbol as usize].built_by == kind || self.promote(symbol, kind, tick.ts_event));
+        let mut leaves = Fields::NONE;
         if builds {
             let filled = if tick.is_contiguous() { self.number(symbol, tick, when, sink) } else { None };
             let rank = Rank { ts_event: tick.ts_event, sequence: tick.rank() };
-            let sample = Sample { rank, price: tick.price, size: tick.size, ts_recv: tick.ts_recv };
+            let (price, size, ts_recv) = (tick.price, tick.size, tick.ts_recv);
+            let mut sample = Sample { rank, price, size, ts_recv, leaves, leaves_daily: Fields::NONE };
+            if self.rules.is_some() {
+                (sample.leaves, sample.leaves_daily) = self.judge(tick);
+                leaves = sample.leaves;
+            }
             let verdict = self.add(symbol, &sample, when, sink);
             if let Some(hole) = filled {
                 self.settle_hole(symbol, hole, tick.ts_event, verdict, sink);
@@ -314,15 +336,25 @@ impl Candles {
         }
         let state = &mut self.symbols[symbol as usize];
         state.source = tick.source;
-        state.last = tick.price;
+        if !leaves.has(Fields::CLOSE) {
+            state.last = tick.price;
+        }
         if tick.ts_event >= state.day + DAY || state.day == UnixNanos::MIN {
             state.day = tick.ts_event.floor(DAY);
             state.day_volume = Volume(0);
         }
-        if tick.ts_event >= state.day {
+        if tick.ts_event >= state.day && !leaves.has(Fields::VOLUME) {
             state.day_volume.0 += u128::from(tick.size.0);
         }
         Verdict::Accepted
+    }
+
+    /// What a trade leaves alone by its conditions, in bars of less than a day and of a day. Codes that no table knows are counted.
+    fn judge(&mut self, tick: &Tick) -> (Fields, Fields) {
+        let Some(rules) = &self.rules else { return (Fields::NONE, Fields::NONE) };
+        let leaves = rules.of(tick);
+        self.tallies.unknown_conditions += u64::from(leaves.unknown);
+        (if self.only_daily { leaves.daily } else { leaves.intraday }, leaves.daily)
     }
 
     #[inline]
@@ -357,7 +389,8 @@ impl Candles {
                 self.promote(symbol, BuiltBy::Quotes, tick.ts_event);
             }
             let rank = Rank { ts_event: tick.ts_event, sequence: 0 };
-            let sample = Sample { rank, price, size: Size(0), ts_recv: tick.ts_recv };
+            let (size, ts_recv, leaves) = (Size(0), tick.ts_recv, Fields::NONE);
+            let sample = Sample { rank, price, size, ts_recv, leaves, leaves_daily: leaves };
             let verdict = self.add(symbol, &sample, when, sink);
             if verdict != Verdict::Accepted {
                 return verdict;
@@ -380,6 +413,9 @@ impl Candles {
         state.newest = state.newest.max(ts);
         if ts >= state.current.bar.start && ts < state.current_end {
             state.current.add(sample);
+            if self.daily_base.is_some() {
+                self.add_daily(symbol, sample);
+            }
         } else {
             let verdict = self.add_elsewhere(symbol, sample, when, sink);
             if verdict != Verdict::Accepted {
@@ -452,6 +488,9 @@ impl Candles {
             state.deadline = due;
             self.schedule(symbol, when.offset);
         }
+        if self.daily_base.is_some() {
+            self.add_daily(symbol, sample);
+        }
         Verdict::Accepted
     }
 
@@ -459,9 +498,4 @@ impl Candles {
     pub fn bytes(&self) -> usize {
         self.arena.bytes() + self.log.bytes()
     }
-}
-
-/// Whether the bars of `level` are made of those of `part`, directly or not; each is made of itself.
-fn made_of(timeframes: &crate::model::Timeframes, level: usize, part: usize) -> bool {
-    level == part || (level > part && made_of(timeframes, timeframes.child(level), part))
 }

@@ -2,6 +2,8 @@
 
 use crate::model::{Nanos, Timeframes};
 
+use super::super::conditions::Conditions;
+
 /// What moves a symbol's time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BarClock {
@@ -67,6 +69,8 @@ pub struct CandleOptions {
     pub seal_after: Nanos,
     /// What makes the bars.
     pub bars_from: BarsFrom,
+    /// Which trades move what; without, every trade moves everything.
+    pub conditions: Option<Conditions>,
     /// Which trades are kept.
     pub keep_trades: KeepTrades,
     /// Memory for closed bars, bytes.
@@ -103,6 +107,7 @@ impl CandleOptions {
             late_tolerance: Nanos::from_secs(15),
             seal_after: Nanos::from_secs(15 * 60),
             bars_from: BarsFrom::Trades,
+            conditions: None,
             keep_trades: KeepTrades::All,
             history_bytes_max: 256 << 20,
             trades_bytes_max: 256 << 20,

@@ -24,8 +24,8 @@ impl Candles {
         self.gather(symbol, level, start, start + len, &mut sum);
         let incomplete = self.is_incomplete(symbol, level, &sum);
         sum.flags = sum.flags.without(BarFlags::INCOMPLETE).with(incomplete);
-        (!sum.is_empty()).then(|| {
-            Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.published())
+        sum.is_whole().then(|| {
+            Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.shown())
                 .at(sum.closed.ts_event, sum.ts_recv)
                 .revision(0, Reason::None, sum.flags)
         })
@@ -35,8 +35,9 @@ impl Candles {
     pub fn newest_closed(&self, symbol: u32, level: usize) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
         let at = &state.levels[level];
-        let place = self.arena.back(&at.bars)?;
-        let mut event = fact(Topic::bars(state.id, level), self.arena.get(place));
+        // Bars without a price were never published.
+        let (_, record) = self.arena.backward(&at.bars).find(|(_, record)| record.sequence > 0)?;
+        let mut event = fact(Topic::bars(state.id, level), record);
         event.sequence = at.sequence;
         Some(event)
     }

@@ -59,6 +59,7 @@ impl Candles {
             let at = state.others.partition_point(|record| record.bar.start < current.bar.start);
             state.others.insert(at, current);
         }
+        state.open_daily.retain(|record| record.bar.start < since);
         self.open_bars -= open - state.others.len();
         if from <= ts {
             self.tallies.gaps_merged += state.missing.add(from, UnixNanos(ts.0.saturating_add(1))) as u64;

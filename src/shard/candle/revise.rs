@@ -1,9 +1,8 @@
 //! Changing what is closed: late ticks, cancels and corrections, down to where bars are sealed.
 
-use crate::model::{BarFlags, Reason, Tick, TickKind, Topic, UnixNanos};
+use crate::model::{BarFlags, Reason, Tick, TickKind, UnixNanos};
 
 use super::super::record::{Record, Sample};
-use super::history::fact;
 use super::{BuiltBy, Candles, NO_START, Refusal, SUPERSEDED_MAX, Sink, Verdict, When};
 
 impl Candles {
@@ -31,10 +30,12 @@ impl Candles {
             self.flag_refused(symbol, ts);
             return Verdict::Refused(refusal);
         }
-        for level in 0..self.specs.len() {
+        self.add_late_daily(symbol, sample);
+        for level in 0..self.options.timeframes.len() {
             let start = ts.floor(self.specs[level].len);
             if start < self.symbols[symbol as usize].levels[level].closed_to {
                 let incomplete = self.incomplete(symbol, level, start);
+                let sample = &self.sample_for(level, sample);
                 self.revise(
                     symbol,
                     level,
@@ -103,21 +104,13 @@ impl Candles {
         change: impl FnOnce(&mut Record),
         create: impl FnOnce(UnixNanos) -> Record,
     ) {
-        match self.locate(symbol, level, start) {
+        match self.find_unsealed(symbol, level, start) {
             Some(place) => self.change(symbol, level, place, reason, sink, change),
             None => {
                 let record = create(start);
                 self.append(symbol, level, record, sink);
             }
         }
-    }
-
-    /// The place of the bar of `level` that begins at `start`, if it is closed and not sealed.
-    pub(super) fn locate(&self, symbol: u32, level: usize, start: UnixNanos) -> Option<u32> {
-        let at = &self.symbols[symbol as usize].levels[level];
-        let newer = self.arena.backward(&at.bars).take(at.unsealed as usize);
-        let mut newer = newer.take_while(|(_, record)| record.bar.start >= start);
-        newer.find(|(_, record)| record.bar.start == start).map(|(place, _)| place)
     }
 
     /// Changes the closed bar at `place` and publishes the revision.
@@ -130,34 +123,42 @@ impl Candles {
         sink: &mut impl Sink,
         change: impl FnOnce(&mut Record),
     ) {
+        let before = *self.arena.get(place);
+        let mut record = before;
+        change(&mut record);
+        let appears = before.sequence == 0;
+        let same = before.shown() == record.shown() && before.flags == record.flags;
+        // Without a price there is nothing to publish, and a late trade that moves nothing is no news.
+        let is_news = if appears { record.is_whole() } else { !(same && reason == Reason::Late) };
         let state = &mut self.symbols[symbol as usize];
         let at = &mut state.levels[level];
-        let record = self.arena.get_mut(place);
-        if self.options.replayable {
-            if at.superseded.len() == SUPERSEDED_MAX
-                && let Some(oldest) = at.superseded.pop_front()
-            {
-                at.floor = at.floor.max(oldest.sequence);
+        if is_news {
+            if self.options.replayable && !appears {
+                if at.superseded.len() == SUPERSEDED_MAX
+                    && let Some(oldest) = at.superseded.pop_front()
+                {
+                    at.floor = at.floor.max(oldest.sequence);
+                }
+                // Once for all, at a topic's first revision.
+                at.superseded.reserve_exact(SUPERSEDED_MAX - at.superseded.len());
+                at.superseded.push_back(before);
             }
-            // Once for all, at a topic's first revision.
-            at.superseded.reserve_exact(SUPERSEDED_MAX - at.superseded.len());
-            at.superseded.push_back(*record);
+            at.sequence += 1;
+            record.sequence = at.sequence;
         }
-        let before = *record;
-        change(record);
-        at.sequence += 1;
-        record.sequence = at.sequence;
-        record.rev += 1;
-        record.reason = reason as u8;
-        self.tallies.revised += 1;
+        if is_news && !appears {
+            record.rev += 1;
+            record.reason = reason as u8;
+            self.tallies.revised += 1;
+        }
         if level == 0 {
-            state.today.revise(&before, record);
+            state.today.revise(&before, &record);
         }
-        let event = fact(Topic::bars(state.id, level), record);
-        if sink.wants_day(symbol, level) {
-            sink.day(symbol, &state.today.event(&event));
+        *self.arena.get_mut(place) = record;
+        if is_news {
+            self.tallies.closed += u64::from(appears);
+            self.publish(symbol, level, &record, sink);
         }
-        sink.fact(symbol, &event);
     }
 
     /// Applies a cancel or a correction to the trade that it names.
@@ -185,10 +186,10 @@ impl Candles {
             return Verdict::Refused(Refusal::Sealed);
         }
         self.log.set_cancelled(place, true);
-        let (start, len) = (ts.floor(self.specs[0].len), self.specs[0].len);
+        let start = ts.floor(self.specs[0].len);
         if from_trades {
-            let rest = self.log.recompute(&self.symbols[symbol as usize].trades, start, start + len);
-            if self.finest_trades(symbol, start) != Some(rest.bar.trades + 1) {
+            let rest = self.recompute(symbol, start, false);
+            if self.finest_prints(symbol, start) != Some(rest.prints() + 1) {
                 self.log.set_cancelled(place, false);
                 self.flag_refused(symbol, ts);
                 return Verdict::Refused(Refusal::TradesEvicted);
@@ -200,29 +201,34 @@ impl Candles {
         self.keep(symbol, &entry);
         if from_trades {
             let reason = if tick.kind() == TickKind::Cancel { Reason::Cancel } else { Reason::Correct };
-            let mut fresh = self.log.recompute(&self.symbols[symbol as usize].trades, start, start + len);
+            let mut fresh = self.recompute(symbol, start, false);
             fresh.ts_recv = tick.ts_recv;
             self.rebuild(symbol, ts, &fresh, reason, sink);
         }
         Verdict::Accepted
     }
 
-    /// How many trades the finest bar at `start` has.
-    fn finest_trades(&self, symbol: u32, start: UnixNanos) -> Option<u64> {
+    /// How many trades the finest bar at `start` has, whatever they moved.
+    fn finest_prints(&self, symbol: u32, start: UnixNanos) -> Option<u64> {
         let state = &self.symbols[symbol as usize];
         let at = &state.levels[0];
         let mut open = state.others.iter().chain([&state.current]);
         let mut closed = self.arena.backward(&at.bars).take(at.unsealed as usize).map(|(_, record)| record);
         let found = open.find(|r| r.bar.start == start).or_else(|| closed.find(|r| r.bar.start == start));
-        found.map(|record| record.bar.trades)
+        found.map(Record::prints)
     }
 
     /// Puts a recomputed finest bar in place and makes the closed bars above it anew.
     fn rebuild(&mut self, symbol: u32, ts: UnixNanos, fresh: &Record, reason: Reason, sink: &mut impl Sink) {
         let start = ts.floor(self.specs[0].len);
+        if self.daily_base.is_some() {
+            let mut daily = self.recompute(symbol, start, true);
+            daily.ts_recv = fresh.ts_recv;
+            self.rebuild_daily(symbol, start, &daily);
+        }
         let state = &mut self.symbols[symbol as usize];
         if start >= state.levels[0].closed_to {
-            let emptied = fresh.bar.trades == 0;
+            let emptied = fresh.is_empty();
             if state.current.bar.start == start {
                 state.current.replace(fresh);
                 if emptied {
@@ -240,7 +246,7 @@ impl Candles {
             return;
         }
         self.revise(symbol, 0, start, reason, sink, |record| record.replace(fresh), |_| *fresh);
-        for level in 1..self.specs.len() {
+        for level in 1..self.options.timeframes.len() {
             let len = self.specs[level].len;
             let start = ts.floor(len);
             if start < self.symbols[symbol as usize].levels[level].closed_to {

@@ -72,10 +72,12 @@ pub(super) struct SymbolState {
     pub(super) vendor: VendorState,
     /// Levels above the finest that expect nothing, and levels that have bars open to revision: bit by level, so that a close
     /// touches only the levels that it concerns.
-    pub(super) idle_parents: u32,
-    pub(super) revisable: u32,
+    pub(super) idle_parents: u64,
+    pub(super) revisable: u64,
     /// The other open bars, by start.
     pub(super) others: VecDeque<Record>,
+    /// What the open bars bring to the day where that differs, by start.
+    pub(super) open_daily: VecDeque<Record>,
     /// By level: start of the first interval that has closed children and is not closed itself.
     pub(super) pending: Box<[UnixNanos]>,
     pub(super) levels: Box<[Level]>,
@@ -111,6 +113,21 @@ pub(super) struct Spec {
     pub(super) child: usize,
     pub(super) parents: Vec<usize>,
     /// The level itself and those that are made of it, bit by level; and those that it is made of.
-    pub(super) above: u32,
-    pub(super) below: u32,
+    pub(super) above: u64,
+    pub(super) below: u64,
+}
+
+/// Notes what is made of what, directly or not, once every level has its child.
+pub(super) fn connect(specs: &mut [Spec]) {
+    for level in 0..specs.len() {
+        let mut part = level;
+        loop {
+            specs[part].above |= 1 << level;
+            specs[level].below |= 1 << part;
+            if specs[part].child == part {
+                break;
+            }
+            part = specs[part].child;
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use crate::model::{Bar, BarFlags, BarOrigin, Nanos, Reason, Tick, UnixNanos, UpstreamBar};
 
-use super::super::record::{Rank, Record, Vendor};
+use super::super::record::{Fields, Rank, Record, Vendor};
 use super::close::bits;
 use super::{BarClock, BarsFrom, BuiltBy, Candles, NO_START, Refusal, Sink, Verdict, When};
 
@@ -84,7 +84,8 @@ impl Candles {
 
     fn upstream(&mut self, symbol: u32, bar: &UpstreamBar, when: When, sink: &mut impl Sink) -> Verdict {
         let len = Nanos::from_secs(i64::from(bar.seconds));
-        let Some(level) = self.specs.iter().position(|spec| spec.len == len) else {
+        let timeframes = &self.specs[..self.options.timeframes.len()];
+        let Some(level) = timeframes.iter().position(|spec| spec.len == len) else {
             return Verdict::Refused(Refusal::NoTimeframe);
         };
         if self.options.bars_from != BarsFrom::Trades {
@@ -200,8 +201,8 @@ impl Candles {
         // Not the vendor's last word: a bar that comes yet takes its place.
         record.vendor = Vendor(record.vendor.0 & !Vendor::WHOLE.0);
         self.tallies.gaps_merged += state.missing.add(start, start + spec.len) as u64;
-        if self.locate(symbol, level, start).is_none() {
-            self.file(symbol, level, record, Reason::Late, sink);
+        if self.find_unsealed(symbol, level, start).is_none() {
+            self.file_vendors(symbol, level, record, Reason::Late, sink);
         }
     }
 
@@ -240,11 +241,11 @@ impl Candles {
         if is_nothing(bar) {
             let above = self.specs[level].above;
             let missing = &mut self.symbols[symbol as usize].missing;
-            self.tallies.gaps_merged += missing.cut(start, end, above) as u64;
+            self.tallies.gaps_merged += missing.cut(start, end, above as u32) as u64;
             self.review(symbol, start, end, sink);
             return Verdict::Accepted;
         }
-        let ours = self.locate(symbol, level, start).map(|place| *self.arena.get(place));
+        let ours = self.find_unsealed(symbol, level, start).map(|place| *self.arena.get(place));
         let lacks = BarFlags::INCOMPLETE.with(BarFlags::POLLED);
         match ours {
             Some(ours) if ours.flags.without(lacks) == ours.flags => {
@@ -280,15 +281,22 @@ impl Candles {
     ) {
         let above = self.specs[level].above;
         let missing = &mut self.symbols[symbol as usize].missing;
-        self.tallies.gaps_merged += missing.cut(bar.bar.start, bar.end(), above) as u64;
-        self.file(symbol, level, record_of(bar), reason, sink);
+        self.tallies.gaps_merged += missing.cut(bar.bar.start, bar.end(), above as u32) as u64;
+        self.file_vendors(symbol, level, record_of(bar), reason, sink);
     }
 
     /// Files a vendor's record, new or in the place of one that differs, and makes what lies above it anew.
-    fn file(&mut self, symbol: u32, level: usize, record: Record, reason: Reason, sink: &mut impl Sink) {
+    fn file_vendors(
+        &mut self,
+        symbol: u32,
+        level: usize,
+        record: Record,
+        reason: Reason,
+        sink: &mut impl Sink,
+    ) {
         let (start, end) = (record.bar.start, record.bar.start + self.specs[level].len);
         self.symbols[symbol as usize].vendor.any = true;
-        let place = self.locate(symbol, level, start);
+        let place = self.find_unsealed(symbol, level, start);
         let before = place.map(|place| *self.arena.get(place));
         if before.is_some_and(|before| is_same(&before, &record)) {
             return;
@@ -307,7 +315,7 @@ impl Candles {
             }
             None => self.append(symbol, level, record, sink),
         }
-        for part in bits(self.specs[level].below) {
+        for part in bits(self.specs[level].below).chain(self.daily_base) {
             let closed_to = &mut self.symbols[symbol as usize].levels[part].closed_to;
             *closed_to = end.max(*closed_to);
         }
@@ -335,7 +343,7 @@ impl Candles {
             self.gather(symbol, parent, start, start + len, &mut sum);
             sum.ts_recv = sum.ts_recv.max(ts_recv);
             let incomplete = self.incomplete(symbol, parent, start);
-            match self.locate(symbol, parent, start) {
+            match self.find_unsealed(symbol, parent, start) {
                 Some(place) => {
                     let ours = self.arena.get(place);
                     let sticky = ours.flags.without(BarFlags::INCOMPLETE).without(BarFlags::POLLED);
@@ -359,7 +367,7 @@ impl Candles {
     /// Whether a tick at `ts` belongs to a closed bar that is a vendor's.
     pub(super) fn is_vendors(&self, symbol: u32, ts: UnixNanos) -> bool {
         self.symbols[symbol as usize].vendor.any
-            && (0..self.specs.len()).any(|level| self.is_whole(symbol, level, ts))
+            && (0..self.options.timeframes.len()).any(|level| self.is_whole(symbol, level, ts))
     }
 
     fn is_vendors_above(&self, symbol: u32, level: usize, ts: UnixNanos) -> bool {
@@ -368,7 +376,7 @@ impl Candles {
 
     fn is_whole(&self, symbol: u32, level: usize, ts: UnixNanos) -> bool {
         let start = ts.floor(self.specs[level].len);
-        let place = self.locate(symbol, level, start);
+        let place = self.find_unsealed(symbol, level, start);
         place.is_some_and(|place| self.arena.get(place).vendor.has(Vendor::WHOLE))
     }
 }
@@ -377,6 +385,7 @@ impl Candles {
 fn record_of(bar: &UpstreamBar) -> Record {
     let mut record = Record::empty(bar.bar.start);
     record.bar = bar.bar;
+    record.lacks = Fields::NONE;
     record.opened = Rank { ts_event: bar.bar.start, sequence: 0 };
     record.closed = Rank { ts_event: UnixNanos(bar.end().0.saturating_sub(1)), sequence: u64::MAX };
     record.ts_recv = bar.ts_recv;

@@ -75,6 +75,8 @@ pub struct Tallies {
     pub accepted: u64,
     /// Ticks refused, by [`Refusal`].
     pub refused: [u64; REFUSALS],
+    /// Trades with a condition that no table knows; they count in full.
+    pub unknown_conditions: u64,
     /// Trades that revised a closed bar.
     pub late: u64,
     /// Bars that closed.

@@ -3,7 +3,7 @@
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
-use super::feed::{self, Meant, NOW, Row};
+use super::feed::{self, BarRow, Market, Meant, NOW, Row};
 use super::massive::{document, field, whole};
 use super::number::{self, Number};
 
@@ -51,13 +51,18 @@ fn record(record: &OwnedValue, stream: Option<&str>, received: i64) -> Meant {
     let row = match field(record, "e") {
         None if ["u", "b", "a"].iter().all(|name| field(record, name).is_some()) => ticker(record, received),
         None if record.get("result").is_some() || record.get("error").is_some() => return Meant::Skipped,
+        None if ["code", "msg"].iter().all(|name| field(record, name).is_some()) => return Meant::Skipped,
         None => match stream.and_then(|name| name.split('@').nth(1)) {
             Some(kind) if kind != "bookTicker" => return Meant::Skipped,
             _ => None,
         },
         Some(kind) => match kind.as_str() {
-            Some("trade") => trade(record, "t", 0),
-            Some("aggTrade") => trade(record, "a", 2),
+            Some("trade") => trade(record, "t", "trade"),
+            Some("aggTrade") => trade(record, "a", "aggregated"),
+            Some("kline") => match field(record, "k") {
+                Some(k) if is_no_bar(k) => return Meant::Skipped,
+                k => k.and_then(kline),
+            },
             Some("bookTicker") => ticker(record, received),
             Some(_) => return Meant::Skipped,
             None => None,
@@ -66,7 +71,7 @@ fn record(record: &OwnedValue, stream: Option<&str>, received: i64) -> Meant {
     row.map_or(Meant::Rejected, |row| Meant::Tick(Box::new(row)))
 }
 
-fn trade(record: &OwnedValue, id: &str, aggregate: u8) -> Option<Row> {
+fn trade(record: &OwnedValue, id: &str, kind: &'static str) -> Option<Row> {
     let text = |name: &str| field(record, name)?.as_str();
     let price = number::price(&Number::Text(text("p")?)).filter(|&price| price > 0)?;
     let size = number::size(&Number::Text(text("q")?))?;
@@ -77,14 +82,16 @@ fn trade(record: &OwnedValue, id: &str, aggregate: u8) -> Option<Row> {
     };
     number::fits(price, size).then_some(())?;
     Some(Row {
+        kind,
         symbol: feed::symbol(text("s")?)?,
         at: Some(feed::time(whole(field(record, "T")?)?, 1_000_000)?),
         price,
         size,
-        ask: None,
         id: id.to_string().into_bytes(),
         sequence: Some(id),
-        conditions: if market { [aggregate, 0, 0, 0] } else { [1, aggregate, 0, 0] },
+        conditions: [u8::from(!market), 0, 0, 0],
+        market: Some(Market::default()),
+        ..Row::default()
     })
 }
 
@@ -102,11 +109,61 @@ fn ticker(record: &OwnedValue, received: i64) -> Option<Row> {
         None => received,
     };
     Some(Row {
+        kind: "quote",
         symbol: feed::symbol(text("s")?)?,
         at: Some(at),
         price: bid.0,
         size: bid.1,
         ask: Some(ask),
+        market: Some(Market::default()),
+        ..Row::default()
+    })
+}
+
+/// Seconds of an interval.
+fn seconds(interval: &str) -> Option<u32> {
+    const UNITS: [(&str, u32, &[u32]); 4] = [
+        ("s", 1, &[1]),
+        ("m", 60, &[1, 3, 5, 15, 30]),
+        ("h", 3_600, &[1, 2, 4, 6, 8, 12]),
+        ("d", 86_400, &[1]),
+    ];
+    UNITS.iter().find_map(|(unit, seconds, counts)| {
+        let count = counts.iter().find(|count| interval == format!("{count}{unit}"))?;
+        Some(count * seconds)
+    })
+}
+
+/// Longer than any bar, or without a trade.
+fn is_no_bar(k: &OwnedValue) -> bool {
+    let interval = field(k, "i").and_then(|interval| interval.as_str());
+    interval.is_some_and(|interval| {
+        seconds(interval).is_none() || field(k, "n").and_then(whole).is_some_and(|n| n == 0)
+    })
+}
+
+fn kline(k: &OwnedValue) -> Option<Row> {
+    let text = |name: &str| field(k, name)?.as_str();
+    let price = |name: &str| number::price(&Number::Text(text(name)?)).filter(|&price| price > 0);
+    let [open, high, low, close] = [price("o")?, price("h")?, price("l")?, price("c")?];
+    if [open, close].iter().any(|price| *price < low || *price > high) {
+        return None;
+    }
+    let notional = number::sum(&Number::Text(text("q")?), 17)?;
+    let bar = BarRow {
+        seconds: seconds(text("i")?)?,
+        closed: field(k, "x")?.as_bool()?,
+        prices: [high, low, close],
+        volume: number::sum(&Number::Text(text("v")?), 8)?,
+        notional: Some(notional as i128),
+        trades: u64::from(u32::try_from(whole(field(k, "n")?)?).ok()?),
+    };
+    Some(Row {
+        kind: "bar",
+        symbol: feed::symbol(text("s")?)?,
+        at: Some(feed::time(whole(field(k, "t")?)?, 1_000_000)?),
+        price: open,
+        bar: Some(bar),
         ..Row::default()
     })
 }
@@ -115,6 +172,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = feed::seeds(&[
         include_str!("../../data/feed/binance-spot.txt"),
         include_str!("../../data/feed/binance-usdm.txt"),
+        include_str!("../../data/feed/binance-more.txt"),
     ]);
     seeds.extend(
         [

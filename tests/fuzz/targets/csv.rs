@@ -71,7 +71,7 @@ fn row(header: &Header, line: &[u8]) -> Option<Row> {
             (b"", hex) => mask(hex)?,
             (text, _) => conditions(text)?,
         };
-        return Some(Row { symbol, at, price, size, ask: None, id, sequence: None, conditions });
+        return Some(Row { kind: "trade", symbol, at, price, size, id, conditions, ..Row::default() });
     }
     let side = |price: &str, size: &str| {
         let price = if bytes(price).is_empty() { 0 } else { number::price(&Number::Text(text(price)?))? };
@@ -82,7 +82,7 @@ fn row(header: &Header, line: &[u8]) -> Option<Row> {
     if bid.0 == 0 && ask.0 == 0 {
         return None;
     }
-    Some(Row { symbol, at, price: bid.0, size: bid.1, ask: Some(ask), ..Row::default() })
+    Some(Row { kind: "quote", symbol, at, price: bid.0, size: bid.1, ask: Some(ask), ..Row::default() })
 }
 
 fn mask(text: &[u8]) -> Option<[u8; 4]> {

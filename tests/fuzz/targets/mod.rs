@@ -1,5 +1,6 @@
 //! What the fuzzers run: bytes in, a panic where a promise is broken. Shared by the libFuzzer entry and `tests/fuzz_short.rs`.
 
+mod alpaca;
 mod binance;
 mod csv;
 mod engine;
@@ -10,6 +11,7 @@ mod massive;
 mod number;
 mod reference;
 mod requests;
+mod rest;
 
 /// One target.
 pub struct Target {
@@ -29,4 +31,7 @@ pub const ALL: &[Target] = &[
     Target { name: "csv", run: csv::run, seeds: csv::seeds },
     Target { name: "massive", run: massive::run, seeds: massive::seeds },
     Target { name: "binance", run: binance::run, seeds: binance::seeds },
+    Target { name: "rest_massive", run: rest::massive, seeds: rest::massive_seeds },
+    Target { name: "rest_binance", run: rest::binance, seeds: rest::binance_seeds },
+    Target { name: "alpaca", run: alpaca::run, seeds: alpaca::seeds },
 ];

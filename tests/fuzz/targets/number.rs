@@ -80,6 +80,22 @@ pub fn size(number: &Number<'_>) -> Option<u64> {
     if read.negative { None } else { read.units.to_u64() }
 }
 
+/// A sum in units of `10^-scale`, from 0 to `most`; `None` where it is none.
+pub fn sum_within(number: &Number<'_>, scale: i64, most: i128) -> Option<i128> {
+    let read = read(number, scale)?;
+    if read.negative { None } else { read.units.to_i128().filter(|units| *units <= most) }
+}
+
+/// A bar's volume in 1e-8, or its notional in 1e-17: up to 2^100 units, not below zero.
+pub fn sum(number: &Number<'_>, scale: i64) -> Option<u128> {
+    sum_within(number, scale, 1 << 100).and_then(|units| u128::try_from(units).ok())
+}
+
+/// Price times volume of a bar, where that is within 2^110.
+pub fn product(price: i64, volume: u128) -> Option<i128> {
+    (BigInt::from(price) * BigInt::from(volume)).to_i128().filter(|&units| units <= 1 << 110)
+}
+
 /// Whether price times size is within what sums can hold.
 pub fn fits(price: i64, size: u64) -> bool {
     BigInt::from(price) * BigInt::from(size) <= BigInt::from(tickwire::model::NOTIONAL_MAX)

@@ -1,0 +1,278 @@
+//! A vendor's answer, row by row: a bar, an interval without trades, or a row that is refused for a reason.
+
+use crate::feed::field::Number;
+use crate::feed::json::Scalar;
+use crate::model::decimal::{self, Fixed, NumberError};
+use crate::model::{Bar, Nanos, Notional, Price, Size, UnixNanos, Volume};
+
+/// What was asked for: the bars of one length of one symbol that begin in `[from, to)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The symbol as the vendor writes it.
+    pub symbol: &'a str,
+    /// The bars' length in seconds.
+    pub seconds: u32,
+    /// Where the first begins: a multiple of the length.
+    pub from: UnixNanos,
+    /// Where the last ends: a multiple of the length.
+    pub to: UnixNanos,
+    /// The vendor's time: a bar that ends later is not over. [`UnixNanos::MAX`] where it does not say.
+    pub over: UnixNanos,
+}
+
+impl Asked<'_> {
+    /// The bars' length.
+    pub const fn length(&self) -> Nanos {
+        Nanos::from_secs(self.seconds as i64)
+    }
+
+    /// How many intervals it spans.
+    pub fn intervals(&self) -> u64 {
+        let span = self.to.since(self.from).0.max(0) as u64;
+        span.div_ceil(self.length().0.max(1) as u64)
+    }
+}
+
+macro_rules! flaws {
+    ($($variant:ident $name:literal $doc:literal,)*) => {
+        /// Why a row is no bar.
+        #[repr(u8)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Flaw {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl Flaw {
+            /// All of them, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// What counters and notes call it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+flaws! {
+    MissingField "missing_field" "A field that every row has is not there.",
+    WrongType "wrong_type" "A field of another JSON type than it must have, or a row that is no row.",
+    BadNumber "bad_number" "Not a decimal number of JSON's form, or no whole one where it must be.",
+    PriceRange "price_range" "A price of zero or less, or past 9,223,372,036.854775807.",
+    VolumeRange "volume_range" "A volume or a turnover below zero, or past what sums can hold.",
+    HighLow "high_low" "A high below, or a low above, one of the other prices.",
+    TimeRange "time_range" "A beginning that no bar of the length has, or outside of what was asked for.",
+    Repeated "repeated" "A beginning not after that of the row before.",
+    Unfinished "unfinished" "An interval that by the vendor's clock is not over.",
+}
+
+/// Volumes past this are refused, in 1e-8: products with any price, and sums of 2^20 of them, still fit.
+const VOLUME_MAX: i128 = 1 << 80;
+/// Turnovers past this are refused, in 1e-17: sums of 2^26 of them still fit.
+const NOTIONAL_MAX: i128 = 1 << 100;
+
+/// A bar of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The numbers.
+    pub bar: Bar,
+    /// `bar.notional` is the vendor's; else it is unknown and 0.
+    pub has_notional: bool,
+}
+
+/// What one answer gave.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Its bars, in order of time.
+    pub rows: Vec<Row>,
+    /// Intervals that the vendor says had no trades.
+    pub empty: u64,
+    /// Rows refused, by [`Flaw`].
+    pub refused: [u64; Flaw::ALL.len()],
+    /// The first refused row's flaw, and what was wrong with it.
+    pub sample: Option<(Flaw, String)>,
+    /// Numbers that lost digits past the unit.
+    pub rounded: u64,
+    /// Path and query of the next page.
+    pub next: Option<String>,
+    /// The vendor says that it serves this key late.
+    pub is_delayed: bool,
+    /// Where the newest row that was looked at begins.
+    newest: Option<UnixNanos>,
+}
+
+/// A row before its numbers are looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Cells<'a> {
+    /// Where it begins, ms.
+    pub start: Scalar<'a>,
+    /// Open, high, low, close.
+    pub prices: [Scalar<'a>; 4],
+    /// Volume.
+    pub volume: Scalar<'a>,
+    /// Turnover, or the average price that gives it; `None` where the row has none.
+    pub worth: Option<Worth<'a>>,
+    /// How many trades; `None` where the vendor does not say.
+    pub trades: Option<Scalar<'a>>,
+    /// The vendor writes numbers in strings.
+    pub quoted: bool,
+}
+
+/// What a row says of the sum of price times size.
+#[derive(Debug, Clone, Copy)]
+pub enum Worth<'a> {
+    /// The sum itself.
+    Turnover(Scalar<'a>),
+    /// The volume-weighted average price: the sum over the volume.
+    Average(Scalar<'a>),
+}
+
+/// Why an answer is none at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not JSON, or cut short.
+    #[error("not JSON")]
+    NotJson,
+    /// JSON of another shape: what should have been there.
+    #[error("not an answer: {0}")]
+    Shape(&'static str),
+    /// Bars of another symbol.
+    #[error("bars of {0:?}")]
+    Symbol(String),
+}
+
+impl Answer {
+    /// One row: looked at by itself, whatever the others are.
+    pub fn row(&mut self, asked: &Asked<'_>, cells: Result<Cells<'_>, Flaw>) {
+        let read = cells.map_err(|flaw| (flaw, String::new())).and_then(|cells| {
+            self.bar(asked, &cells).map_err(|flaw| {
+                let shown = [cells.start].into_iter().chain(cells.prices).chain([cells.volume]);
+                (flaw, shown.map(Scalar::show).collect::<Vec<_>>().join(" "))
+            })
+        });
+        match read {
+            Ok(Some(row)) => self.rows.push(row),
+            Ok(None) => self.empty += 1,
+            Err((flaw, shown)) => {
+                self.refused[flaw as usize] += 1;
+                self.sample.get_or_insert((flaw, shown));
+            }
+        }
+    }
+
+    /// How many rows were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.iter().sum()
+    }
+
+    fn bar(&mut self, asked: &Asked<'_>, cells: &Cells<'_>) -> Result<Option<Row>, Flaw> {
+        let start = match cells.start {
+            Scalar::Int(ms) => i64::try_from(ms).ok().and_then(UnixNanos::from_millis),
+            Scalar::Float(_) => return Err(Flaw::BadNumber),
+            _ => return Err(Flaw::WrongType),
+        };
+        let inside = |start: &UnixNanos| *start >= asked.from && *start < asked.to;
+        let start = start.filter(inside).ok_or(Flaw::TimeRange)?;
+        if start.floor(asked.length()) != start {
+            return Err(Flaw::TimeRange);
+        }
+        if self.newest.is_some_and(|newest| newest >= start) {
+            return Err(Flaw::Repeated);
+        }
+        self.newest = Some(start);
+        if start + asked.length() > asked.over {
+            return Err(Flaw::Unfinished);
+        }
+        let mut prices = [Price(0); 4];
+        for (price, &cell) in prices.iter_mut().zip(&cells.prices) {
+            *price = self.price(cell, cells.quoted)?;
+        }
+        let [open, high, low, close] = prices;
+        if high < open.max(close).max(low) || low > open.min(close) {
+            return Err(Flaw::HighLow);
+        }
+        let volume = self.sum(cells.volume, cells.quoted, Size::SCALE, VOLUME_MAX)?;
+        let trades = match cells.trades {
+            None => 0,
+            Some(Scalar::Int(n)) => u32::try_from(n).map_err(|_| Flaw::BadNumber)?,
+            Some(Scalar::Float(_)) => return Err(Flaw::BadNumber),
+            Some(_) => return Err(Flaw::WrongType),
+        };
+        let notional = match cells.worth {
+            None => None,
+            Some(Worth::Turnover(cell)) => {
+                Some(self.sum(cell, cells.quoted, Price::SCALE + Size::SCALE, NOTIONAL_MAX)?)
+            }
+            // 1e-9 times 1e-8 is 1e-17, the unit of a turnover: the product is exact.
+            Some(Worth::Average(cell)) => {
+                let average = self.price(cell, cells.quoted)?;
+                let product = i128::from(average.0).checked_mul(volume).ok_or(Flaw::VolumeRange)?;
+                Some(product).filter(|&sum| sum <= NOTIONAL_MAX).ok_or(Flaw::VolumeRange).map(Some)?
+            }
+        };
+        if volume == 0 && cells.trades.is_some() && trades == 0 {
+            return Ok(None);
+        }
+        let bar = Bar {
+            volume: Volume(volume as u128),
+            notional: Notional(notional.unwrap_or(0)),
+            start,
+            open,
+            high,
+            low,
+            close,
+            trades: u64::from(trades),
+        };
+        Ok(Some(Row { bar, has_notional: notional.is_some() }))
+    }
+
+    fn price(&mut self, cell: Scalar<'_>, quoted: bool) -> Result<Price, Flaw> {
+        let fixed =
+            self.fixed(cell, quoted, Price::SCALE).map_err(|flaw| flaw.unwrap_or(Flaw::PriceRange))?;
+        match i64::try_from(fixed.units) {
+            Ok(units) if units > 0 => Ok(Price(units)),
+            _ => Err(Flaw::PriceRange),
+        }
+    }
+
+    /// A number from 0 to `most`, in units of `10^-scale`.
+    fn sum(&mut self, cell: Scalar<'_>, quoted: bool, scale: u32, most: i128) -> Result<i128, Flaw> {
+        let fixed = self.fixed(cell, quoted, scale).map_err(|flaw| flaw.unwrap_or(Flaw::VolumeRange))?;
+        // What is below zero by less than half a unit was rounded to zero: it is below zero all the same.
+        let negative = number(cell, quoted).is_ok_and(|number| match number {
+            Number::Text(text) => fixed.rounded && text.first() == Some(&b'-'),
+            Number::Float(float) => fixed.rounded && float < 0.0,
+            Number::Int(_) => false,
+        });
+        if fixed.units < 0 || negative || fixed.units > most {
+            return Err(Flaw::VolumeRange);
+        }
+        Ok(fixed.units)
+    }
+
+    /// A number as the vendor writes it; `Err(None)` where it is one and does not fit.
+    fn fixed(&mut self, cell: Scalar<'_>, quoted: bool, scale: u32) -> Result<Fixed, Option<Flaw>> {
+        let read = match number(cell, quoted).map_err(Some)? {
+            Number::Text(text) => decimal::parse_fixed(text, scale),
+            Number::Int(value) => decimal::fixed_from_int(value, scale),
+            Number::Float(value) => decimal::fixed_from_f64(value, scale),
+        };
+        let fixed = read.map_err(|error| match error {
+            NumberError::Malformed => Some(Flaw::BadNumber),
+            NumberError::OutOfRange => None,
+        })?;
+        self.rounded += u64::from(fixed.rounded);
+        Ok(fixed)
+    }
+}
+
+fn number(cell: Scalar<'_>, quoted: bool) -> Result<Number<'_>, Flaw> {
+    match cell {
+        Scalar::Text(text) if quoted => Ok(Number::Text(text.as_bytes())),
+        Scalar::Int(value) if !quoted => Ok(Number::Int(value)),
+        Scalar::Float(value) if !quoted => Ok(Number::Float(value)),
+        _ => Err(Flaw::WrongType),
+    }
+}

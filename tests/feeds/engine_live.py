@@ -1,0 +1,165 @@
+"""A real engine that connects to a venue, and a client of it that keeps every fact it is told."""
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from decimal import Decimal
+from pathlib import Path
+
+from websockets.asyncio.client import connect
+
+from venue import PATIENCE_S, Process, require
+
+# A bar's fields that say what happened in it, as exact decimals.
+FIELDS = ("open", "high", "low", "close", "volume", "trades")
+# The vendor rounds its mean prices, so a bar filled from them may differ in the last of our nine places.
+VWAP_TOLERANCE = Decimal("2e-9")
+
+
+class Live(Process):
+    """`tickwire serve` with feeds that connect. `feeds` are lists of TOML lines; `bars` are lines of the bars table."""
+
+    def __init__(self, binary, feeds, bars):
+        self.folder = tempfile.TemporaryDirectory(prefix="tickwire-live-")
+        path = Path(self.folder.name) / "engine.toml"
+        tables = "\n".join("[[feed]]\n" + "\n".join(feed) for feed in feeds)
+        path.write_text(
+            f'[bars]\n{bars}\n[gateway]\nlisten = "127.0.0.1:0"\ndrain_s = 0\noutbox_facts_bytes_max = 67108864\n'
+            f"outbox_facts_age_ms_max = 60000\n{tables}\n"
+        )
+        super().__init__(binary, "serve", "--config", path)
+        port = self.await_text(r"clients at ws://127\.0\.0\.1:(\d+)/")[1]
+        self.url = f"ws://127.0.0.1:{port}/v1/stream"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        self.folder.cleanup()
+
+    def stop(self):
+        """Ends it well and returns its counters."""
+        self.signal(signal.SIGTERM)
+        code = self.wait()
+        require(code == 0 and "panicked" not in self.err, f"exit code {code}: {self.err}")
+        return {name: int(value) for name, value in re.findall(r"(\S+)=(\d+)", self.out)}
+
+
+def feed(name, venue, symbols, members=None, key="k", secure=False, form="massive", rest=True):
+    """The lines of a feed that connects to a venue."""
+    path = "/stocks" if form == "massive" else "/stream"
+    lines = [
+        f'name = "{name}"',
+        'source = "connect"',
+        f'format = "{form}"',
+        f'url = "{venue.wss if secure else venue.ws}{path}"',
+        'channels = ["trades"]',
+    ]
+    if form == "massive":
+        lines.append(f'key = "{key}"')
+    if secure:
+        lines.append(f'ca_file = "{venue.ca}"')
+    if members:
+        parts = [
+            f'{{ name = "{name}-{n}", symbols = {json.dumps(part)}, priority = {n} }}'
+            for n, part in enumerate(members, 1)
+        ]
+        lines.append(f"members = [{', '.join(parts)}]")
+    else:
+        lines.append(f"symbols = {json.dumps(symbols)}")
+    if rest:
+        lines += ["[feed.rest]", f'base_url = "{venue.https if secure else venue.http}"']
+    return lines
+
+
+class Client:
+    """Every fact of bars and trades, in order, each with when it came; sequences must have no gap."""
+
+    def __init__(self):
+        self.bars = {}
+        self.trades = []
+        self.sequences = {}
+        self.errors = []
+
+    async def follow(self, url, timeframes, trades=True):
+        plain = {"compression": None, "ping_interval": None, "proxy": None, "max_queue": None, "max_size": None}
+        self.socket = await connect(url, open_timeout=PATIENCE_S, **plain)
+        ask = {"action": "subscribe", "channel": "bars", "symbols": ["*"], "timeframes": timeframes, "forming": False}
+        await self.socket.send(json.dumps(ask))
+        if trades:
+            await self.socket.send(json.dumps({"action": "subscribe", "channel": "trades", "symbols": ["*"]}))
+        self.task = asyncio.create_task(self._read())
+
+    async def _read(self):
+        async for text in self.socket:
+            now = time.time()
+            message = json.loads(text, parse_float=Decimal)
+            for one in message if isinstance(message, list) else [message]:
+                self._take(one, now)
+
+    def _take(self, message, now):
+        kind = message["type"]
+        if kind == "error":
+            self.errors.append(message)
+        if kind not in ("bar", "trade"):
+            return
+        data = message["data"]
+        topic = (message["channel"], data["symbol"], data.get("timeframe"))
+        last = self.sequences.get(topic)
+        if last is not None and message["sequence"] != last + 1:
+            self.errors.append(f"{topic}: {message['sequence']} follows {last}")
+        self.sequences[topic] = message["sequence"]
+        if kind == "trade":
+            self.trades.append((data["symbol"], data["trade_id"], data["timestamp"], now))
+        else:
+            self.bars.setdefault((data["symbol"], data["timeframe"], data["start"]), []).append((now, data))
+
+    async def leave(self):
+        self.task.cancel()
+        await self.socket.close()
+        require(not self.errors, f"{len(self.errors)} errors, the first: {self.errors[:3]}")
+
+    def final(self):
+        """The last revision of every bar."""
+        return {key: revisions[-1][1] for key, revisions in self.bars.items()}
+
+
+def model(binary, truth, form, timeframes, out):
+    """`tickwire bars` over a file: by (symbol, timeframe, start), start in µs."""
+    run = [binary, "bars", truth, "--format", form, "--timeframes", ",".join(timeframes), "--out", out, "--quiet"]
+    done = subprocess.run([str(part) for part in run], capture_output=True, text=True)
+    require(done.returncode == 0, f"{run}: {done.stderr}")
+    with open(out) as file:
+        rows = [json.loads(line, parse_float=Decimal) for line in file]
+    require(rows, f"{truth}: no bars, which checks nothing")
+    return {(row["symbol"], row["timeframe"], row["start"]): row for row in rows}
+
+
+def differences(wanted, bars, leave_out=lambda key: False):
+    """Every bar that differs from the model's, flags and `rev` aside: (key, what is wrong)."""
+    found = []
+    final = {key: revisions[-1][1] for key, revisions in bars.items()}
+    for key, row in wanted.items():
+        if leave_out(key):
+            continue
+        got = final.get(key)
+        if got is None:
+            found.append((key, "is missing"))
+            continue
+        for field in FIELDS:
+            if got[field] != row[field]:
+                found.append((key, f"{field} is {got[field]}, not {row[field]}"))
+        vwaps = got["vwap"], row["vwap"]
+        if vwaps[0] != vwaps[1]:
+            filled = any(data.get("reason") == "backfill" or "polled" in data["flags"] for _, data in bars[key])
+            near = None not in vwaps and abs(Decimal(vwaps[0]) - Decimal(vwaps[1])) <= VWAP_TOLERANCE
+            # A coarse bar is made of filled ones; its own revision says so as well.
+            if not (filled and near):
+                found.append((key, f"vwap is {vwaps[0]}, not {vwaps[1]}"))
+    found += [(key, "should not be") for key in final if key not in wanted and not leave_out(key)]
+    return found
