@@ -125,13 +125,31 @@ fn binance(c: &mut Criterion) {
     group.finish();
 }
 
+/// The trades of the recording, so many in each message.
+fn trades_by(lines: &[Vec<u8>], many: usize) -> Vec<Vec<u8>> {
+    let text: String = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
+    let (mut whole, mut rest) = (Vec::new(), text.as_str());
+    while let Some(at) = rest.find("{\"ev\":\"T\"") {
+        let end = at + rest[at..].find('}').map_or(rest.len() - at, |end| end + 1);
+        whole.push(&rest[at..end]);
+        rest = &rest[end..];
+    }
+    whole.chunks(many).map(|chunk| format!("[{}]", chunk.join(",")).into_bytes()).collect()
+}
+
 fn massive(c: &mut Criterion) {
-    let lines = lines("tests/data/massive.jsonl.gz");
+    let recorded = lines("tests/data/massive.jsonl.gz");
+    massive_of(c, "parse/massive, as recorded", &recorded);
+    massive_of(c, "parse/massive, 1 trade a message", &trades_by(&recorded, 1));
+    massive_of(c, "parse/massive, 50 trades a message", &trades_by(&recorded, 50));
+}
+
+fn massive_of(c: &mut Criterion, name: &str, lines: &[Vec<u8>]) {
     let bytes: usize = lines.iter().map(Vec::len).sum();
-    let mut group = c.benchmark_group("parse/massive");
+    let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Bytes(bytes as u64)).sample_size(20);
     let mut ours = Ours::new("massive");
-    group.bench_function("tickwire", |b| b.iter(|| ours.read(&lines)));
+    group.bench_function("tickwire", |b| b.iter(|| ours.read(lines)));
     group.bench_function("serde_json", |b| {
         b.iter(|| {
             lines

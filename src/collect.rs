@@ -25,6 +25,7 @@ const LINE_BYTES_MAX: usize = 1 << 10;
 #[derive(Debug, Clone, Copy)]
 struct Final {
     bar: Bar,
+    end: UnixNanos,
     rev: u32,
     flags: BarFlags,
 }
@@ -51,7 +52,8 @@ struct Series {
 
 impl Series {
     fn take(&mut self, event: &Event) {
-        let new = Final { bar: event.as_bar(), rev: event.rev, flags: event.flags };
+        let end = event.bar_end(self.len);
+        let new = Final { bar: event.as_bar(), end, rev: event.rev, flags: event.flags };
         let in_order = self.lines.last().is_none_or(|last| last.start < new.bar.start);
         if event.kind() == EventKind::BarRevised || !in_order {
             self.changed.insert(new.bar.start, new);
@@ -67,7 +69,7 @@ impl Series {
             }
         };
         let at = block.len() as u32;
-        write_line(block, &self.head, self.len, &new);
+        write_line(block, &self.head, &new);
         self.lines.push(Line { start: new.bar.start, block: self.blocks.len() as u32 - 1, at });
     }
 
@@ -82,9 +84,9 @@ impl Series {
         let mut write_changed = |text: &mut Vec<u8>, before: UnixNanos| {
             let mut count = 0;
             while let Some((_, f)) = changed.next_if(|&(&start, _)| start < before) {
-                // A bar whose every trade was cancelled is none.
-                if f.bar.trades > 0 {
-                    write_line(text, &self.head, self.len, f);
+                // A bar whose every trade was cancelled is none, unless it is there to fill a hole.
+                if f.bar.trades > 0 || f.flags.has(BarFlags::SYNTHETIC) {
+                    write_line(text, &self.head, f);
                     count += 1;
                 }
             }
@@ -225,11 +227,11 @@ impl Collected {
     }
 }
 
-fn write_line(text: &mut Vec<u8>, head: &[u8], len: Nanos, Final { bar, rev, flags }: &Final) {
+fn write_line(text: &mut Vec<u8>, head: &[u8], Final { bar, end, rev, flags }: &Final) {
     text.extend_from_slice(head);
     write_i64(text, bar.start.micros());
     text.extend_from_slice(b",\"end\":");
-    write_i64(text, (bar.start + len).micros());
+    write_i64(text, end.micros());
     for (key, price) in [
         (&b",\"open\":"[..], bar.open),
         (b",\"high\":", bar.high),

@@ -1,16 +1,24 @@
 //! Settings: flags over environment over file over defaults, checked once; a `Config` that exists is a good one.
 
+mod connect;
+mod feed;
+mod vendor_environment;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::backfill::RestOptions;
-use crate::feed::{self, Origin, SourceOptions};
+use crate::feed::SourceOptions;
+use crate::feed::universe::{self, Universes};
 use crate::gateway::GatewayOptions;
-use crate::model::{Nanos, Timeframe, Timeframes};
+use crate::model::calendar::{self, Anchor, Calendar, CalendarRules, Open, Pick};
+use crate::model::{Nanos, Symbol, Timeframe, Timeframes};
 use crate::shard::conditions::{BOOKS_MAX, Choice, Coding, Conditions};
-use crate::shard::{BarClock, BarsFrom, BuiltBy, CandleOptions};
+use crate::shard::{BarClock, BarsFrom, BuiltBy, CandleOptions, Fill};
+
+use self::feed::FeedSection;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -142,6 +150,18 @@ struct File {
     cores: CoresSection,
     rings: RingsSection,
     feed: Vec<FeedSection>,
+    calendar: Vec<CalendarSection>,
+    universes: Option<universe::Written>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CalendarSection {
+    name: Option<String>,
+    file: Option<PathBuf>,
+    symbols: Vec<String>,
+    patterns: Vec<String>,
+    feeds: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -149,6 +169,9 @@ struct File {
 struct BarsSection {
     timeframes: Option<Vec<String>>,
     from: Option<String>,
+    anchor: Option<String>,
+    fill: Option<FillSetting>,
+    fill_bars_max: Option<usize>,
     conditions: Option<Names>,
     clock: Option<String>,
     grace_ms: Option<i64>,
@@ -162,6 +185,14 @@ struct BarsSection {
     rank: Option<Vec<String>>,
     upstream_wait_ms: Option<i64>,
     audit_bars_max: Option<usize>,
+}
+
+/// `fill = true` or `fill = "extended"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FillSetting {
+    On(bool),
+    Sessions(String),
 }
 
 /// One name, or several.
@@ -222,18 +253,6 @@ struct RingsSection {
     interests_depth: Option<usize>,
     facts_waiting_max: Option<usize>,
     facts_deadline_ms: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FeedSection {
-    name: Option<String>,
-    source: String,
-    format: String,
-    listen: Option<SocketAddr>,
-    files: Option<Vec<PathBuf>>,
-    line_bytes_max: Option<usize>,
-    connections_max: Option<usize>,
 }
 
 /// A setting that the environment may override: its variables, and how its text is put in place.
@@ -353,10 +372,26 @@ impl Config {
             }
         }
         let mut candles = file.bars.check()?;
+        candles.calendars = check_calendars(&file)?;
+        let nested = candles.calendars.grids(&candles.timeframes);
+        nested.map_err(|error| wrong("bars.timeframes", error.to_string()))?;
         let feed_offset_max = millis("bars.feed_offset_max_ms", file.bars.feed_offset_max_ms, 5_000)?;
         let layout = check_layout(&file.cores, &file.rings)?;
-        let sources =
-            file.feed.iter().enumerate().map(|(n, feed)| feed.check(n)).collect::<Result<Vec<_>, _>>()?;
+        vendor_environment::override_feeds(&mut file.feed, &environment)?;
+        let universes = match &file.universes {
+            None => Universes::default(),
+            Some(written) => {
+                Universes::default().with(written).map_err(|error| wrong("universes", error.to_string()))?
+            }
+        };
+        let mut sources = Vec::with_capacity(file.feed.len());
+        let mut rest = Vec::new();
+        for (n, feed) in file.feed.iter().enumerate() {
+            let (source, side) = feed.check(n, &universes, &environment)?;
+            sources.push(source);
+            // More sources than a byte can number are refused before any runs.
+            rest.extend(side.map(|side| (u8::try_from(n).unwrap_or(u8::MAX), side)));
+        }
         if let Some(names) = &file.bars.conditions {
             let wrong = |message: String| wrong("bars.conditions", message);
             if names.list().len() > BOOKS_MAX {
@@ -369,7 +404,7 @@ impl Config {
             candles.conditions = Some(choices.and_then(|choices| judge(&choices, &sources)).map_err(wrong)?);
         }
         Ok(Self {
-            rest: Vec::new(),
+            rest,
             symbols_max: range("symbols_max", file.symbols_max, 65_536, 1, 16_777_216)?,
             candles,
             feed_offset_max,
@@ -411,6 +446,14 @@ impl Config {
             "          of a symbol that has several: {}; the others are only compared",
             kinds.collect::<Vec<_>>().join(", then ")
         );
+        if let Some(Fill { open, bars_max }) = candles.fill {
+            let sessions = if open == Open::Regular { "regular sessions" } else { "all sessions" };
+            let _ =
+                writeln!(out, "          intervals without trades filled in {sessions}, {bars_max} in a row");
+        }
+        if candles.calendars.anchor() == Anchor::Session {
+            let _ = writeln!(out, "          1h and longer counted from the beginning of each session");
+        }
         let _ = writeln!(
             out,
             "memory    {} symbols; {} MiB of bars and {} MiB of trades, over all shards",
@@ -427,13 +470,8 @@ impl Config {
             self.gateway.drain_s
         );
         for (n, source) in self.sources.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "feed      {}: {} as {}",
-                source.name,
-                describe(&source.origin),
-                source.dialect.name
-            );
+            let rest = self.rest.iter().find(|(place, _)| usize::from(*place) == n).map(|(_, rest)| rest);
+            out += &feed::explain(source, rest);
             let Some(conditions) = &self.candles.conditions else { continue };
             let _ = match conditions.of_source(n) {
                 Some((book, coding)) => writeln!(
@@ -473,18 +511,6 @@ fn coding_of(dialect: &str) -> Option<Coding> {
         "binance" => Some(Coding::Binance),
         "alpaca" => Some(Coding::Letters),
         _ => None,
-    }
-}
-
-fn describe(origin: &Origin) -> String {
-    match origin {
-        Origin::Files(paths) => {
-            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-        }
-        Origin::Stdin => "standard input".to_owned(),
-        Origin::Tcp(addr) => format!("lines over tcp://{addr}"),
-        Origin::WebSocket(addr) => format!("publishers at ws://{addr}{}", feed::INGEST_PATH),
-        Origin::Connect(pool) => format!("{} connections to {}", pool.members.len(), pool.endpoint.host),
     }
 }
 
@@ -528,6 +554,16 @@ impl BarsSection {
                 return Err(wrong("bars.clock", format!("{other:?} is neither \"live\" nor \"event\"")));
             }
         };
+        let open = match &self.fill {
+            None | Some(FillSetting::On(false)) => None,
+            Some(FillSetting::On(true)) => Some(Open::Regular),
+            Some(FillSetting::Sessions(text)) => {
+                Some(parse_fill(text).map_err(|message| wrong("bars.fill", message))?)
+            }
+        };
+        let bars_max =
+            range("bars.fill_bars_max", self.fill_bars_max, Fill::BARS_MAX as usize, 1, 1_000_000)?;
+        let fill = open.map(|open| Fill { open, bars_max: bars_max as u32 });
         let trades_per_symbol_max = match self.trades_per_symbol_max {
             None => live.trades_per_symbol_max,
             value => range("bars.trades_per_symbol_max", value, 1, 1, usize::MAX)?,
@@ -535,6 +571,7 @@ impl BarsSection {
         let mib = |key, value, default| Ok(range(key, value, default, 1, 1 << 20)? << 20);
         Ok(CandleOptions {
             bars_from,
+            fill,
             clock,
             grace: millis("bars.grace_ms", self.grace_ms, 250)?,
             late_tolerance: millis("bars.late_tolerance_ms", self.late_tolerance_ms, 15_000)?,
@@ -600,6 +637,89 @@ fn check_rank(kinds: &[String]) -> Result<Vec<BuiltBy>, String> {
         );
     }
     Ok(rank)
+}
+
+/// Reads `epoch` or `session`.
+///
+/// # Errors
+/// A sentence that lists them.
+pub fn parse_anchor(text: &str) -> Result<Anchor, String> {
+    match text {
+        "epoch" => Ok(Anchor::Epoch),
+        "session" => Ok(Anchor::Session),
+        other => Err(format!("{other:?} is neither \"epoch\" nor \"session\"")),
+    }
+}
+
+/// Reads `regular` or `extended`.
+///
+/// # Errors
+/// A sentence that lists them.
+pub fn parse_fill(text: &str) -> Result<Open, String> {
+    match text {
+        "regular" => Ok(Open::Regular),
+        "extended" => Ok(Open::Extended),
+        other => Err(format!("{other:?} is neither \"regular\" nor \"extended\" (nor true or false)")),
+    }
+}
+
+/// A calendar by its name, or from the file of that name.
+///
+/// # Errors
+/// A sentence: which there are, or what is wrong with the file.
+pub fn parse_calendar(name: &str) -> Result<Calendar, String> {
+    if calendar::BUILT_IN.iter().any(|(known, _)| *known == name) {
+        return calendar::built_in(name);
+    }
+    match std::fs::read_to_string(name) {
+        Ok(text) => calendar::parse(&text).map_err(|message| format!("{name}: {message}")),
+        Err(error) => Err(match calendar::built_in(name) {
+            Err(known) => format!("{known}; nor is it a file ({error})"),
+            Ok(_) => error.to_string(),
+        }),
+    }
+}
+
+fn check_calendars(file: &File) -> Result<CalendarRules, ConfigError> {
+    let anchor = file.bars.anchor.as_deref().map_or(Ok(Anchor::Epoch), parse_anchor);
+    let anchor = anchor.map_err(|message| wrong("bars.anchor", message))?;
+    let mut rules = CalendarRules::anchored(anchor);
+    for (n, section) in file.calendar.iter().enumerate() {
+        let key = |field: &str| format!("calendar[{n}].{field}");
+        let calendar = match (&section.name, &section.file) {
+            (Some(name), None) => calendar::built_in(name).map_err(|message| wrong(&key("name"), message))?,
+            (None, Some(path)) => {
+                let found = parse_calendar(&path.to_string_lossy());
+                found.map_err(|message| wrong(&key("file"), message))?
+            }
+            _ => return Err(wrong(&key("name"), "give either a name, such as \"us-equities\", or a file")),
+        };
+        let mut picks = Vec::new();
+        for name in &section.symbols {
+            let symbol = Symbol::new(name.as_bytes());
+            picks.push(Pick::Symbol(symbol.map_err(|error| wrong(&key("symbols"), error.to_string()))?));
+        }
+        picks.extend(section.patterns.iter().cloned().map(Pick::Pattern));
+        for name in &section.feeds {
+            let named = |(at, feed): (usize, &FeedSection)| feed.name_at(at) == *name;
+            let Some(source) = file.feed.iter().enumerate().position(named) else {
+                return Err(wrong(&key("feeds"), format!("no [[feed]] is called {name:?}")));
+            };
+            picks.push(Pick::Source(source.min(usize::from(u8::MAX)) as u8));
+        }
+        if picks.is_empty() {
+            picks.push(Pick::All);
+        }
+        if !rules.add(calendar, picks) {
+            return Err(wrong("calendar", format!("there are more than {}", CalendarRules::MAX)));
+        }
+    }
+    if anchor == Anchor::Session && file.calendar.is_empty() {
+        let message =
+            "\"session\": of which market? add a [[calendar]] section, such as name = \"us-equities\"";
+        return Err(wrong("bars.anchor", message));
+    }
+    Ok(rules)
 }
 
 impl GatewaySection {
@@ -709,39 +829,4 @@ fn check_layout(cores: &CoresSection, rings: &RingsSection) -> Result<Layout, Co
         )?,
         facts_deadline: millis("rings.facts_deadline_ms", rings.facts_deadline_ms, 1_000)?,
     })
-}
-
-impl FeedSection {
-    fn check(&self, n: usize) -> Result<SourceOptions, ConfigError> {
-        let key = |field: &str| format!("feed[{n}].{field}");
-        let listen = || {
-            self.listen.ok_or_else(|| wrong(&key("listen"), "missing: say where, such as \"127.0.0.1:9001\""))
-        };
-        let origin = match self.source.as_str() {
-            "files" => match &self.files {
-                Some(files) if !files.is_empty() => Origin::Files(files.clone()),
-                _ => return Err(wrong(&key("files"), "missing: name at least one file")),
-            },
-            "stdin" => Origin::Stdin,
-            "tcp" => Origin::Tcp(listen()?),
-            "websocket" => Origin::WebSocket(listen()?),
-            other => {
-                return Err(wrong(
-                    &key("source"),
-                    format!("{other:?} is none of files, stdin, tcp, websocket"),
-                ));
-            }
-        };
-        let dialect = feed::find(&self.format).ok_or_else(|| {
-            let known: Vec<_> = feed::DIALECTS.iter().map(|row| row.name).collect();
-            wrong(&key("format"), format!("{:?} is none of {}", self.format, known.join(", ")))
-        })?;
-        let name = self.name.clone().unwrap_or_else(|| format!("feed-{n}"));
-        let mut source = SourceOptions::new(&name, origin, dialect);
-        source.line_bytes_max =
-            range(&key("line_bytes_max"), self.line_bytes_max, source.line_bytes_max, 64, 1 << 30)?;
-        source.connections_max =
-            range(&key("connections_max"), self.connections_max, source.connections_max, 1, 1 << 16)?;
-        Ok(source)
-    }
 }

@@ -27,6 +27,7 @@ use crate::feed::{Progress, SourceError};
 use crate::gateway::dealer::{Dealer, SOCKETS_DEPTH, way};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::ingest::{self, Commands, Ingest, IngestOptions, Outside, Pace, RestLines, Troubles};
+use crate::model::calendar::NestError;
 use crate::model::{Event, Interest, Nanos, RestWish, SymbolTable, Tick, UnixNanos};
 use crate::runtime::core::{Core, CoreOptions, Stop};
 use crate::runtime::resolver::Resolver;
@@ -183,6 +184,9 @@ pub enum WireError {
     /// A source cannot begin.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The timeframes do not nest under a calendar.
+    #[error(transparent)]
+    Calendar(#[from] NestError),
     /// The gateway cannot listen.
     #[error(
         "cannot listen on {addr}: {error}; is another program there already? choose another with --listen"
@@ -310,6 +314,8 @@ fn wire(
     let Config { mut candles, sources, rest, gateway, layout, .. } = config;
     candles.history_bytes_max /= layout.shards;
     candles.trades_bytes_max /= layout.shards;
+    candles.calendars.grids(&candles.timeframes)?;
+    let symbols = SymbolTable::new(config.symbols_max);
     let shards = layout.shards;
     let core_of = |stage: usize| plan.cores.iter().position(|stages| stages.contains(&stage)).unwrap_or(0);
     let bell_of = |stage: usize| cores[core_of(stage)].bell();
@@ -354,10 +360,11 @@ fn wire(
             inlets.push(inlet);
             ticks.push(side);
         }
-        shard_stages.push(Shard::new(options, ticks, links));
+        let mut stage = Shard::new(options, ticks, links);
+        stage.know_names(symbols.clone());
+        shard_stages.push(stage);
     }
 
-    let symbols = SymbolTable::new(config.symbols_max);
     let live = sources.len();
     let (report_tx, reports) = crossbeam_channel::bounded(REPORTS_DEPTH);
     let (commands, commands_rx) = Commands::channel(&sources, ingest_bell.clone());

@@ -6,11 +6,12 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 
 use tickwire::config::Config;
-use tickwire::feed::{self, Origin, SourceOptions};
-use tickwire::model::{Nanos, Timeframes, UnixNanos};
+use tickwire::feed::{self, Context, Endpoint, Origin, PoolOptions, SourceOptions, Tallies, session};
+use tickwire::model::{Nanos, Symbol, SymbolCache, SymbolTable, Tick, Timeframes, UnixNanos};
 use tickwire::runtime::Clock;
 use tickwire::runtime::clock::ManualClock;
 use tickwire::runtime::transport::{End, Network};
+use tickwire::runtime::websocket::read_upgrade;
 use tickwire::topology::{Engine, Outlet};
 
 thread_local! {
@@ -185,4 +186,130 @@ fn no_turn_allocates_once_warm() {
     let each: Vec<usize> = world.received.iter().zip(&before).map(served).collect();
     assert!(each.iter().all(|&bytes| bytes > steps * 20), "clients were served meanwhile: {each:?}");
     assert_eq!(allocations, 0, "allocations in {steps} steps");
+}
+
+/// A venue that grants what it is asked for, and then only talks. A message is one text frame of less than 64 KiB.
+fn venue(engine: &mut Engine, network: &Network, clock: &ManualClock) -> End {
+    let port = network.listen(9_443);
+    let mut settle = |steps: usize| {
+        for _ in 0..steps {
+            clock.advance(Nanos::from_millis(10));
+            while engine.cores[0].turn() {}
+        }
+    };
+    settle(2);
+    let (mut end, _) = port.accept().expect("the pool connects");
+    settle(2);
+    let mut request = vec![0; 4096];
+    let n = end.read(&mut request).expect("a request");
+    let upgrade = read_upgrade(&request[..n], 4096).ok().flatten().expect("an upgrade");
+    end.write_all(&upgrade.response).expect("room");
+    settle(100);
+    let mut asked = 0;
+    while let Ok(n) = end.read(&mut request) {
+        asked += n;
+    }
+    assert!(asked > 0, "the pool asks for its symbols");
+    say(&mut end, br#"{"result":null,"id":1}"#);
+    settle(2);
+    end
+}
+
+fn say(end: &mut End, text: &[u8]) {
+    end.write_all(&[0x81, 126, (text.len() >> 8) as u8, text.len() as u8]).expect("room");
+    end.write_all(text).expect("room");
+}
+
+#[test]
+fn no_turn_of_a_pool_allocates_once_warm() {
+    let (clock, network) = (ManualClock::at(START), Network::default());
+    let mut config = config();
+    let endpoint = Endpoint {
+        tls: false,
+        host: "127.0.0.1".to_owned(),
+        port: 9_443,
+        path_and_query: "/stream".to_owned(),
+        headers: Vec::new(),
+        ca_file: None,
+    };
+    let (dialect, session) =
+        (feed::find("binance").expect("a row"), session::find("binance").expect("a row"));
+    let names = ["AAA", "BBB", "CCC"];
+    let symbols = names.iter().map(|name| Symbol::new(name.as_bytes()).expect("a symbol")).collect();
+    let pool = PoolOptions::new("v", dialect, session, endpoint, symbols);
+    config.sources = vec![SourceOptions::new("v", Origin::Connect(Box::new(pool)), dialect)];
+    let make_clock = || Clock::Manual(clock.clone());
+    let engine = Engine::inline(config, Outlet::Gateway, None, "e".to_owned(), &make_clock, network.clone());
+    let mut engine = engine.expect("nothing here can be refused");
+    let mut end = venue(&mut engine, &network, &clock);
+    let (mut text, mut id, mut buffer) = (Vec::new(), 0, vec![0; 1 << 16]);
+    let mut step = |text: &mut Vec<u8>| {
+        clock.advance(STEP);
+        for name in names {
+            id += 1;
+            let ms = clock.now().0 / 1_000_000;
+            text.clear();
+            let price = 100 + id % 7;
+            write!(
+                text,
+                r#"{{"e":"trade","E":{ms},"T":{ms},"s":"{name}","t":{id},"p":"{price}.25","q":"10","X":"MARKET","m":false}}"#
+            )
+            .expect("memory");
+            say(&mut end, text);
+        }
+        let core = &mut engine.cores[0];
+        let allocations = counted(|| while core.turn() {});
+        while let Ok(n) = end.read(&mut buffer) {
+            assert!(n > 0, "the pool closed its connection");
+        }
+        allocations
+    };
+    (0..270 * 50).for_each(|_| {
+        step(&mut text);
+    });
+    let allocations: usize = (0..3_000).map(|_| step(&mut text)).sum();
+    assert_eq!(allocations, 0, "allocations in 3,000 steps");
+    let trades = |(name, value): &(std::borrow::Cow<'_, str>, u64)| {
+        (name == "feed.v.accepted.trades").then_some(*value)
+    };
+    let accepted =
+        engine.reports.try_iter().flat_map(|report| report.counters).filter_map(|c| trades(&c)).max();
+    assert!(accepted > Some(5_000), "trades were taken meanwhile: {accepted:?}");
+}
+
+#[test]
+fn no_dialect_allocates_once_warm() {
+    let now = UnixNanos(1_795_000_000_000_000_000);
+    for (dialect, text) in [
+        ("massive", include_str!("data/feed/massive.txt")),
+        ("massive", include_str!("data/feed/massive-more.txt")),
+        ("binance", include_str!("data/feed/binance-spot.txt")),
+        ("binance", include_str!("data/feed/binance-usdm.txt")),
+        ("binance", include_str!("data/feed/binance-more.txt")),
+        ("alpaca", include_str!("data/feed/alpaca.txt")),
+    ] {
+        let mut parser = (feed::find(dialect).expect("a row").open)();
+        let (mut symbols, mut tallies) = (SymbolCache::new(SymbolTable::new(100)), Tallies::new(dialect));
+        let mut ticks = Vec::with_capacity(1_000);
+        // A vendor's complaint is noted, and so is a reject: both are texts, made at a bounded rate.
+        let quiet = |line: &&str| {
+            !["error", "failed", "code", "\"o\":\"0.0010\""].iter().any(|bad| line.contains(bad))
+        };
+        let mut lines: Vec<Vec<u8>> =
+            text.lines().filter(quiet).map(|line| line.as_bytes().to_vec()).collect();
+        let mut read = |lines: &mut Vec<Vec<u8>>, ticks: &mut Vec<Tick>| {
+            ticks.clear();
+            for line in lines {
+                let (source, recorded) = (0, true);
+                let mut cx = Context { now, source, recorded, symbols: &mut symbols, tallies: &mut tallies };
+                parser.parse(line, &mut cx, ticks);
+            }
+        };
+        // A parser may write into its line, but only where there are escapes, and these have none.
+        read(&mut lines, &mut ticks);
+        let first = ticks.clone();
+        let allocations = counted(|| (0..10).for_each(|_| read(&mut lines, &mut ticks)));
+        assert_eq!(allocations, 0, "{dialect}");
+        assert!(!first.is_empty() && ticks == first);
+    }
 }

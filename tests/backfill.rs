@@ -165,6 +165,27 @@ fn a_gap_in_massive_is_asked_for_in_whole_bars_and_comes_back_exact() {
 }
 
 #[test]
+fn an_average_with_more_digits_than_a_price_gives_the_turnover_to_the_last_unit() {
+    // Averages of 3 shares at 10.1, 10.1, 10.2, as a float has them; and one that ends half way between two units.
+    let averages = ["10.133333333333333", "10.0000000005", "10.0000000015"];
+    let volumes = ["3", "0.00000001", "0.00000001"];
+    let row = |n: i64| {
+        let (average, volume) = (averages[n as usize], volumes[n as usize]);
+        rows(n, n + 1).replace("10.25", average).replace("100.5", volume)
+    };
+    let text = (0..3).map(row).collect::<Vec<_>>().join(",");
+    let server = Server::start(vec![with(page(&text, ""))]);
+    let mut bench = Bench::massive(&server);
+    bench.desk.fill(AAPL, minute(0), minute(3), bench.now);
+    let sums: Vec<Notional> = bench.run().iter().map(|bar| bar.bar.notional).collect();
+    assert_eq!(
+        sums,
+        [Notional(3_039_999_999_999_999_900), Notional(10_000_000_000), Notional(10_000_000_002)]
+    );
+    assert_eq!(bench.count(Count::Rounded), 0);
+}
+
+#[test]
 fn every_page_is_asked_for_at_the_configured_host_with_the_key() {
     let next = |n: i64| format!(r#","next_url":"https://elsewhere.example/v2/aggs/next?cursor={n}%3D""#);
     let server = Server::start(vec![

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails with the line it failed on")]
 
-use tickwire::feed::{Reason, Tallies, find, parse_all};
+use std::io::Read as _;
+
+use tickwire::feed::{Context, Reason, Tallies, binance, binance_scan, find, massive_scan, parse_all};
 use tickwire::model::{
-    BarOrigin, Notional, Price, Size, SymbolTable, Tick, TickKind, TradeId, UnixNanos, UpstreamBar, Volume,
+    BarOrigin, Notional, Price, Size, SymbolCache, SymbolTable, Tick, TickKind, TradeId, UnixNanos,
+    UpstreamBar, Volume,
 };
 
 const MASSIVE: &str = include_str!("data/feed/massive-more.txt");
@@ -273,5 +276,45 @@ fn what_alpaca_must_not_say_is_rejected_by_its_reason() {
         // And its neighbours in the array stand.
         let among = Read::new("alpaca", &format!("[{good},{bad},{good}]"));
         assert_eq!((among.ticks.len(), among.tallies.rejected()), (2, 1));
+    }
+}
+
+/// The messages of a recording, and all their ticks read the general way, which white space at the end asks for.
+fn recording(dialect: &str, path: &str) -> (Vec<String>, Vec<Tick>, SymbolTable) {
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    let spaced: String = text.lines().flat_map(|line| [line, "\t\n"]).collect();
+    let symbols = SymbolTable::new(100);
+    let (ticks, _) = parse_all(find(dialect).unwrap(), spaced.as_bytes(), NOW, &symbols);
+    (text.lines().map(str::to_owned).collect(), ticks, symbols)
+}
+
+#[test]
+fn recordings_go_the_quick_way_and_mean_the_same() {
+    for (dialect, path, quick_min) in [
+        ("massive", "tests/data/massive.jsonl.gz", 0.98),
+        ("binance", "tests/data/binance-usdm-raw.txt.gz", 0.92),
+        ("binance", "tests/data/binance-spot-raw.txt.gz", 0.90),
+    ] {
+        let (lines, want, symbols) = recording(dialect, path);
+        let (mut cache, mut tallies) = (SymbolCache::new(symbols.clone()), Tallies::new(dialect));
+        for tick in &want {
+            cache.intern(symbols.name(tick.symbol).unwrap().as_bytes()).unwrap();
+        }
+        let (mut ticks, mut quick) = (Vec::new(), 0);
+        for line in &lines {
+            let mut cx =
+                Context { now: NOW, source: 0, recorded: true, symbols: &mut cache, tallies: &mut tallies };
+            quick += usize::from(if dialect == "massive" {
+                massive_scan::scan(line.as_bytes(), &mut cx, &mut ticks)
+            } else {
+                let digits = binance::receive_time_digits(line.as_bytes());
+                let received = UnixNanos(line[..digits].parse().unwrap());
+                binance_scan::scan(&line.as_bytes()[digits + 1..], received, &mut cx, &mut ticks)
+            });
+        }
+        assert_eq!(ticks, want, "{path}");
+        let share = quick as f64 / lines.len() as f64;
+        assert!(share > quick_min, "{path}: {share} of the messages");
     }
 }

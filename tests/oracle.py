@@ -8,14 +8,20 @@ or both are wrong for different reasons.
 
     tests/oracle.py FILE... [--format csv|binance|massive] [--bars-from trades|bid|ask|mid]
                             [--timeframes 1s,1m,5m,15m,1h,1d] [--conditions NAME|FILE[:CODING]] [--out bars.ndjson]
+                            [--calendar us-equities|fx-week|crypto-24x7] [--anchor session] [--fill regular|extended]
+                            [--fill-bars-max 1000]
 
 With --conditions the tables of sale conditions are read that the engine reads: the tables are data, what is made of them is not shared.
 
 Several files are read as one, in the order given. `.gz` is read as it is. Rows that cannot be a tick are skipped and counted
 by reason on stderr. No float is ever made: JSON numbers are read as their text.
+
+Calendars are here once more, from the dates in the data files and Python's own time zones: what a minute is, is found by
+asking what New York's clocks show in it.
 """
 
 import argparse
+import ast
 import csv
 import gzip
 import json
@@ -23,8 +29,10 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -250,6 +258,106 @@ def massive_ticks(path, bars_from):
 FORMATS = {"csv": csv_ticks, "binance": binance_ticks, "massive": massive_ticks}
 
 
+# --- calendars ----------------------------------------------------------------------------------------------------------
+
+CALENDARS = Path(__file__).resolve().parent.parent / "src" / "model" / "calendar"
+HOUR_NS = 3_600 * NS_PER_S
+DAY_NS = 24 * HOUR_NS
+
+
+def instant(zone, day, minutes):
+    """When clocks of a zone show so many minutes after the midnight of a day, in ns."""
+    at = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)
+    return int(at.replace(tzinfo=zone).timestamp()) * NS_PER_S
+
+
+def minutes(clock):
+    hours, rest = clock.split(":")
+    return int(hours) * 60 + int(rest)
+
+
+class Calendar:
+    """Days and sessions, by a list of all days from the first tick to the last."""
+
+    def __init__(self, name):
+        # Assignments of texts and lists: what is TOML here is Python, too.
+        lines = ast.parse((CALENDARS / f"{name}.toml").read_text(encoding="utf-8")).body
+        data = {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+        self.zone = ZoneInfo(data["zone"])
+        self.week = [("mon", "tue", "wed", "thu", "fri", "sat", "sun").index(day) for day in data["week"]]
+        self.begins = minutes(data.get("day_ends", "24:00")) - 1_440
+        self.sessions = [(what, minutes(a), minutes(b)) for what, a, b in data["sessions"]]
+        self.closed = {date.fromisoformat(day) for day, _ in data.get("closed", [])}
+        self.early = {date.fromisoformat(day): (minutes(a), minutes(b)) for day, a, b, _ in data.get("early", [])}
+
+    @lru_cache(None)
+    def day(self, day):
+        """[start, end) of a day, and its stretches [start, end) with what they are."""
+        start, end = instant(self.zone, day, self.begins), instant(self.zone, day, self.begins + 1_440)
+        stretches = []
+        if day.weekday() in self.week and day not in self.closed:
+            for what, a, b in self.sessions:
+                a -= 1_440 if a >= self.begins + 1_440 else 0
+                if day in self.early:
+                    regular, late = self.early[day]
+                    a, b = (min(a, regular), min(b, late)) if what == "post" else (a, min(b, regular))
+                stretches.append((instant(self.zone, day, a), instant(self.zone, day, b), what))
+        whole, at = [], start
+        for a, b, what in stretches:
+            whole += [(at, a, "closed")] if a > at else []
+            whole.append((a, b, what))
+            at = b
+        whole += [(at, end, "closed")] if end > at else []
+        return start, end, whole
+
+    @lru_cache(1_000_000)
+    def day_of(self, second):
+        """The day that an instant is in, by looking at all that it could be."""
+        near = datetime.fromtimestamp(second, self.zone).date()
+        for day in (near + timedelta(days=n) for n in (-1, 0, 1, 2)):
+            start, end, _ = self.day(day)
+            if start <= second * NS_PER_S < end:
+                return day
+
+
+class Always:
+    """No calendar: UTC days, always open."""
+
+    def day_of(self, second):
+        return datetime.fromtimestamp(second, timezone.utc).date()
+
+    def day(self, day):
+        start = instant(timezone.utc, day, 0)
+        return start, start + DAY_NS, [(start, start + DAY_NS, "regular")]
+
+
+def interval(calendar, anchored, length, at):
+    """[start, end) of the bar of a length that an instant is in."""
+    start, end, stretches = calendar.day(calendar.day_of(at // NS_PER_S))
+    if length == DAY_NS:
+        return start, end
+    if anchored and length >= HOUR_NS:
+        for a, b, _ in stretches:
+            if a <= at < b:
+                first = a + (at - a) // length * length
+                return first, min(first + length, b)
+    return at // length * length, at // length * length + length
+
+
+def silent(calendar, anchored, length, sessions, after, before):
+    """Bars of a length that end after `after`, begin before `before`, and are open for some of their time."""
+    at = after
+    while at < before:
+        day_start, day_end, stretches = calendar.day(calendar.day_of(at // NS_PER_S))
+        openings = [(a, b) for a, b, what in stretches if what in sessions and b > at]
+        if not openings:
+            at = day_end
+            continue
+        start, end = interval(calendar, anchored, length, max(at, openings[0][0]))
+        if start >= before:
+            return
+        yield start, end
+        at = end
 # --- sale conditions ----------------------------------------------------------------------------------------------------
 
 CODINGS = ("massive", "letters", "lean", "binance")
@@ -257,11 +365,10 @@ TABLES = Path(__file__).resolve().parent.parent / "src" / "shard" / "conditions"
 # What each word of a rule lets a trade move.
 WORDS = {"open-close": {"open", "close"}, "first": {"open"}, "high-low": {"high-low"}, "volume": {"volume"}}
 EVERYTHING = {"open", "close", "high-low", "volume"}
-DAY_NS = 86_400 * NS_PER_S
 
 
 class Conditions:
-    """A table of sale conditions, asked anew for every trade and every bar."""
+    """A table of sale conditions. What it answers is remembered, for there are millions of trades of a few kinds."""
 
     def __init__(self, choice, form):
         name, colon, coding = choice.rpartition(":")
@@ -277,9 +384,10 @@ class Conditions:
         if self.coding not in has:
             sys.exit(f"oracle: say which of {', '.join(has)} the codes are in")
 
-    def is_regular(self, at):
+    @cache
+    def is_regular(self, second):
         zone = ZoneInfo(self.hours["zone"])
-        clock = datetime.fromtimestamp(at // NS_PER_S, timezone.utc).astimezone(zone).strftime("%H:%M:%S")
+        clock = datetime.fromtimestamp(second, timezone.utc).astimezone(zone).strftime("%H:%M:%S")
         return self.hours["open"] + ":00" <= clock < self.hours["close"] + ":00"
 
     def rows_of(self, codes, tape):
@@ -294,15 +402,20 @@ class Conditions:
 
     def moves(self, at, codes, tape, length):
         """What a trade may move in a bar of this length."""
+        regular = self.hours is None or self.is_regular(at // NS_PER_S)
+        return self.moves_then(regular, codes, tape, length == DAY_NS)
+
+    @cache
+    def moves_then(self, regular, codes, tape, daily):
         rows = self.rows_of(codes, tape)
         if any(row.get("admits") for row in rows):
             rows = [row for row in rows if not row.get("yields")]
         moved = set(EVERYTHING)
         for row in rows:
             words = row["minute"]
-            if length == DAY_NS:
+            if daily:
                 words = row.get("daily", words)
-            elif "extended" in row and not self.is_regular(at):
+            elif "extended" in row and not regular:
                 words = row["extended"]
             moved &= set().union(*(WORDS[word] for word in words.split()))
         return moved
@@ -335,7 +448,17 @@ def plain(value):
     return "0" if text == "-0" else text
 
 
-def bar_line(name, start, length, ticks, conditions):
+def flat_line(name, start, end, length, close):
+    price = plain(close)
+    return (
+        f'{{"symbol":"{name}","timeframe":"{timeframe_label(length)}","start":{start // 1000},"end":{end // 1000},'
+        f'"open":{price},"high":{price},"low":{price},"close":{price},'
+        f'"volume":0,"vwap":null,"trades":0,"rev":0,"flags":["synthetic"]}}\n'
+    )
+
+
+def bar_line(name, start, end, length, ticks, conditions):
+    """A bar's line and its close; no line where it would have no price or no trade that counts."""
     # (time, venue sequence, place in the input): the least opens, the greatest closes.
     ticks = sorted(ticks, key=lambda tick: tick[:3])
     moves = [conditions.moves(tick[0], *tick[5:], length) if conditions else EVERYTHING for tick in ticks]
@@ -345,7 +468,7 @@ def bar_line(name, start, length, ticks, conditions):
     ticks = [tick for tick, moved in zip(ticks, moves) if "volume" in moved]
     # Without a price or without a trade that counts there is no bar.
     if not (opens and prices and ticks):
-        return ""
+        return "", None
     # A trade that may only be the first is the close where no other may be.
     close = closes[-1] if closes else opens[0]
     volume = sum((tick[4] for tick in ticks), Decimal(0))
@@ -353,9 +476,10 @@ def bar_line(name, start, length, ticks, conditions):
     vwap = plain((notional / volume).quantize(PRICE_UNIT)) if volume > 0 else "null"
     # Written by hand so that every number keeps its exact text. A symbol needs no escape: `symbol` saw to that.
     return (
-        f'{{"symbol":"{name}","timeframe":"{timeframe_label(length)}","start":{start // 1000},"end":{(start + length) // 1000},'
+        f'{{"symbol":"{name}","timeframe":"{timeframe_label(length)}","start":{start // 1000},"end":{end // 1000},'
         f'"open":{plain(opens[0])},"high":{plain(max(prices))},"low":{plain(min(prices))},"close":{plain(close)},'
-        f'"volume":{plain(volume)},"vwap":{vwap},"trades":{len(ticks)},"rev":0,"flags":[]}}\n'
+        f'"volume":{plain(volume)},"vwap":{vwap},"trades":{len(ticks)},"rev":0,"flags":[]}}\n',
+        close,
     )
 
 
@@ -367,10 +491,16 @@ def main():
     parser.add_argument("--timeframes", default="1s,1m,5m,15m,1h,1d")
     parser.add_argument("--conditions", metavar="NAME|FILE[:CODING]")
     parser.add_argument("--out", help="default: standard output")
+    parser.add_argument("--calendar")
+    parser.add_argument("--anchor", choices=["epoch", "session"], default="epoch")
+    parser.add_argument("--fill", choices=["regular", "extended"])
+    parser.add_argument("--fill-bars-max", type=int, default=1_000)
     args = parser.parse_args()
     # A set, because 60s beside 1m is a repeat.
     timeframes = sorted({timeframe_ns(label) for label in args.timeframes.split(",")})
 
+    calendar = Calendar(args.calendar) if args.calendar else Always()
+    anchored = args.anchor == "session"
     conditions = Conditions(args.conditions, args.format) if args.conditions else None
 
     bars = {}
@@ -384,11 +514,22 @@ def main():
             place += 1
             name, at, sequence, tick_price, tick_size, *told = tick
             for length in timeframes:
-                bar = bars.setdefault((name, length, at // length * length), [])
+                bar = bars.setdefault((name, length, *interval(calendar, anchored, length, at)), [])
                 bar.append((at, sequence, place, tick_price, tick_size, *told))
 
     # The symbols are ASCII, so Python's order of text is the order of bytes.
-    lines = (bar_line(name, start, length, ticks, conditions) for (name, length, start), ticks in sorted(bars.items()))
+    made = {key: bar_line(key[0], *key[2:], key[1], ticks, conditions) for key, ticks in bars.items()}
+    lines = {key: line for key, (line, _) in made.items() if line}
+    if args.fill:
+        sessions = ["regular"] if args.fill == "regular" else ["pre", "regular", "post"]
+        keys = sorted(lines)
+        for key, following in zip(keys, keys[1:]):
+            name, length, _, end = key
+            if following[:2] == (name, length):
+                gap = silent(calendar, anchored, length, sessions, end, following[2])
+                for _, (a, b) in zip(range(args.fill_bars_max), gap):
+                    lines[name, length, a, b] = flat_line(name, a, b, length, made[key][1])
+    lines = (line for _, line in sorted(lines.items()))
     out = open(args.out, "w", encoding="ascii", newline="") if args.out else sys.stdout
     with out:
         out.writelines(lines)

@@ -27,3 +27,48 @@ fn a_wrong_value_is_refused_with_its_name() {
     let error = with("TICK_BUFFER_SIZE", "0").unwrap_err();
     assert!(error.contains("bars.trades_per_symbol_max"), "{error}");
 }
+
+fn with_file(name: &str, text: &str) -> Result<Config, String> {
+    let path = std::env::temp_dir().join(format!("tickwire-settings-{}-{name}.toml", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    let config = Config::load(&path, |_| None).map_err(|error| error.to_string());
+    std::fs::remove_file(&path).unwrap();
+    config
+}
+
+const FEEDS: &str = "
+[[feed]]
+name = \"stocks\"
+source = \"tcp\"
+listen = \"127.0.0.1:0\"
+format = \"massive\"
+[[feed]]
+name = \"coins\"
+source = \"tcp\"
+listen = \"127.0.0.1:0\"
+format = \"binance\"
+";
+
+#[test]
+fn each_feed_is_told_which_table_judges_its_trades() {
+    let one = format!("[bars]\nconditions = \"us-equities\"\n{FEEDS}");
+    let said = with_file("one", &one).unwrap().explain();
+    assert!(said.contains("us-equities as of") && said.contains("read as massive"), "{said}");
+    assert!(said.contains("no table for it, so every trade counts in full"), "{said}");
+    let both = format!("[bars]\nconditions = [\"us-equities\", \"binance\"]\n{FEEDS}");
+    let said = with_file("both", &both).unwrap().explain();
+    assert!(said.contains("read as binance") && !said.contains("no table"), "{said}");
+    assert!(!with_file("none", FEEDS).unwrap().explain().contains("conditions"));
+}
+
+#[test]
+fn a_wrong_table_of_conditions_is_refused_with_its_key() {
+    for (name, value, wanted) in [
+        ("unknown", "\"us-stocks\"", "us-equities, quantconnect, binance"),
+        ("coding", "\"quantconnect\"", "quantconnect reads lean"),
+        ("type", "7", "or a list of them"),
+    ] {
+        let error = with_file(name, &format!("[bars]\nconditions = {value}\n{FEEDS}")).unwrap_err();
+        assert!(error.contains("conditions") && error.contains(wanted), "{error}");
+    }
+}

@@ -21,9 +21,9 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { TICKWIRE_BAR = 1, TICKWIRE_TRADE = 2, TICKWIRE_QUOTE = 3 };
+enum { TICKWIRE_BAR = 1, TICKWIRE_TRADE = 2, TICKWIRE_QUOTE = 3, TICKWIRE_STATUS = 4 };
 enum { TICKWIRE_VERSION = 1 };
-enum { TICKWIRE_CHANNEL_BARS = 0, TICKWIRE_CHANNEL_TRADES = 1, TICKWIRE_CHANNEL_QUOTES = 2 };
+enum { TICKWIRE_CHANNEL_BARS = 0, TICKWIRE_CHANNEL_TRADES = 1, TICKWIRE_CHANNEL_QUOTES = 2, TICKWIRE_CHANNEL_STATUS = 3 };
 enum { TICKWIRE_FORMING = 0, TICKWIRE_CLOSED = 1, TICKWIRE_REVISED = 2 };
 enum { TICKWIRE_SALE = 0, TICKWIRE_CANCEL = 1, TICKWIRE_CORRECTION = 2 };
 enum { TICKWIRE_SNAPSHOT = 1 };
@@ -90,12 +90,18 @@ struct tickwire_quote {
     struct tickwire_u128 volume;
 };
 
+/* What the market does is in the header's state: 0 closed, 1 pre, 2 regular, 3 post, 4 holiday, 5 halted, 6 unknown. */
+struct tickwire_status {
+    int64_t since, next_change, next_open, next_close; /* INT64_MAX: not known */
+};
+
 struct tickwire_record {
     struct tickwire_header header;
     union {
         struct tickwire_bar bar;
         struct tickwire_trade trade;
         struct tickwire_quote quote;
+        struct tickwire_status status;
     };
 };
 
@@ -211,6 +217,14 @@ static inline size_t tickwire_decode(const void *message, size_t length, struct 
         quote->last = tickwire_int(bytes + 112);
         quote->present = bytes[120];
         quote->volume = tickwire_wide(bytes + 128);
+    } else if (header->schema == TICKWIRE_STATUS) {
+        struct tickwire_status *status = &record->status;
+        if (header->length < 112)
+            return 0;
+        status->since = tickwire_int(bytes + 80);
+        status->next_change = tickwire_int(bytes + 88);
+        status->next_open = tickwire_int(bytes + 96);
+        status->next_close = tickwire_int(bytes + 104);
     }
     return header->length;
 }

@@ -21,7 +21,10 @@ TRADE = struct.Struct("<qqQBBBx4s32s")
 QUOTE = struct.Struct("<qqQQqB7xQQ")
 assert (HEADER.size, BAR.size, TRADE.size, QUOTE.size) == (80, 88, 64, 64)
 
-CHANNELS = ["bars", "trades", "quotes"]
+STATUS = struct.Struct("<4q")
+CHANNELS = ["bars", "trades", "quotes", "status"]
+STANDINGS = ["closed", "pre", "regular", "post", "holiday", "halted", "unknown"]
+NO_TIME = 2**63 - 1
 BAR_STATES = ["forming", "closed", "revised"]
 TRADE_KINDS = ["trade", "cancel", "correction"]
 REASONS = [None, "late", "cancel", "correct", "backfill", "gap"]
@@ -136,7 +139,14 @@ def quote(data, fields, _state, _seconds, _at):
     return "quote"
 
 
-BODIES = {1: (BAR, bar), 2: (TRADE, trade), 3: (QUOTE, quote)}
+def status(data, fields, state, _seconds, at):
+    data["status"] = name_of(STANDINGS, state, "state", at)
+    for name, time in zip(("since", "next_change", "next_open", "next_close"), fields):
+        data[name] = None if time == NO_TIME else time
+    return "status"
+
+
+BODIES = {1: (BAR, bar), 2: (TRADE, trade), 3: (QUOTE, quote), 4: (STATUS, status)}
 
 
 def main():

@@ -4,6 +4,7 @@ use crate::feed::field::Number;
 use crate::feed::json::Scalar;
 use crate::model::decimal::{self, Fixed, NumberError};
 use crate::model::{Bar, Nanos, Notional, Price, Size, UnixNanos, Volume};
+use crate::runtime::metrics::counters;
 
 /// What was asked for: the bars of one length of one symbol that begin in `[from, to)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,30 +34,10 @@ impl Asked<'_> {
     }
 }
 
-macro_rules! flaws {
-    ($($variant:ident $name:literal $doc:literal,)*) => {
-        /// Why a row is no bar.
-        #[repr(u8)]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Flaw {
-            $(#[doc = $doc] $variant,)*
-        }
+counters! {
+    /// Why a row is no bar.
+    enum Flaw;
 
-        impl Flaw {
-            /// All of them, in the order of their counters.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// What counters and notes call it.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-flaws! {
     MissingField "missing_field" "A field that every row has is not there.",
     WrongType "wrong_type" "A field of another JSON type than it must have, or a row that is no row.",
     BadNumber "bad_number" "Not a decimal number of JSON's form, or no whole one where it must be.",
@@ -68,7 +49,7 @@ flaws! {
     Unfinished "unfinished" "An interval that by the vendor's clock is not over.",
 }
 
-/// Volumes past this are refused, in 1e-8: products with any price, and sums of 2^20 of them, still fit.
+/// Volumes past this are refused, in 1e-8: sums of 2^40 of them still fit.
 const VOLUME_MAX: i128 = 1 << 80;
 /// Turnovers past this are refused, in 1e-17: sums of 2^26 of them still fit.
 const NOTIONAL_MAX: i128 = 1 << 100;
@@ -80,6 +61,24 @@ pub struct Row {
     pub bar: Bar,
     /// `bar.notional` is the vendor's; else it is unknown and 0.
     pub has_notional: bool,
+}
+
+/// Averages have more digits than prices: they are read in 1e-18.
+const AVERAGE_SCALE: u32 = 18;
+/// The highest price in that unit.
+const AVERAGE_MAX: i128 = i64::MAX as i128 * AVERAGE_PER_PRICE;
+/// 1e-18 in 1e-9.
+const AVERAGE_PER_PRICE: i128 = 1_000_000_000;
+
+/// An average price in 1e-18 times a volume in 1e-8 of at most [`VOLUME_MAX`]: in 1e-17, half to even. `None` where it does not
+/// fit.
+fn average_times(average: i128, volume: i128) -> Option<i128> {
+    // In two parts, as the whole product has up to 173 bits.
+    let part = (average % AVERAGE_PER_PRICE) * volume;
+    let sum = (average / AVERAGE_PER_PRICE).checked_mul(volume)?.checked_add(part / AVERAGE_PER_PRICE)?;
+    let twice = 2 * (part % AVERAGE_PER_PRICE);
+    let up = twice > AVERAGE_PER_PRICE || (twice == AVERAGE_PER_PRICE && sum & 1 == 1);
+    Some(sum + i128::from(up))
 }
 
 /// What one answer gave.
@@ -205,11 +204,10 @@ impl Answer {
             Some(Worth::Turnover(cell)) => {
                 Some(self.sum(cell, cells.quoted, Price::SCALE + Size::SCALE, NOTIONAL_MAX)?)
             }
-            // 1e-9 times 1e-8 is 1e-17, the unit of a turnover: the product is exact.
             Some(Worth::Average(cell)) => {
-                let average = self.price(cell, cells.quoted)?;
-                let product = i128::from(average.0).checked_mul(volume).ok_or(Flaw::VolumeRange)?;
-                Some(product).filter(|&sum| sum <= NOTIONAL_MAX).ok_or(Flaw::VolumeRange).map(Some)?
+                let average = self.positive(cell, cells.quoted, AVERAGE_SCALE, AVERAGE_MAX)?;
+                let sum = average_times(average, volume).filter(|&sum| sum <= NOTIONAL_MAX);
+                Some(sum.ok_or(Flaw::VolumeRange)?)
             }
         };
         if volume == 0 && cells.trades.is_some() && trades == 0 {
@@ -229,12 +227,14 @@ impl Answer {
     }
 
     fn price(&mut self, cell: Scalar<'_>, quoted: bool) -> Result<Price, Flaw> {
-        let fixed =
-            self.fixed(cell, quoted, Price::SCALE).map_err(|flaw| flaw.unwrap_or(Flaw::PriceRange))?;
-        match i64::try_from(fixed.units) {
-            Ok(units) if units > 0 => Ok(Price(units)),
-            _ => Err(Flaw::PriceRange),
-        }
+        let units = self.positive(cell, quoted, Price::SCALE, i128::from(i64::MAX))?;
+        i64::try_from(units).map(Price).map_err(|_| Flaw::PriceRange)
+    }
+
+    /// A price above zero, in units of `10^-scale`.
+    fn positive(&mut self, cell: Scalar<'_>, quoted: bool, scale: u32, most: i128) -> Result<i128, Flaw> {
+        let fixed = self.fixed(cell, quoted, scale).map_err(|flaw| flaw.unwrap_or(Flaw::PriceRange))?;
+        Some(fixed.units).filter(|units| (1..=most).contains(units)).ok_or(Flaw::PriceRange)
     }
 
     /// A number from 0 to `most`, in units of `10^-scale`.

@@ -407,7 +407,7 @@ impl Desk {
         }
         if answer.is_delayed && !std::mem::replace(&mut self.said_delayed, true) {
             self.tallies
-                .note(now, "the vendor serves this key late: gaps of the last minutes are not filled");
+                .note(now, "the vendor serves this key late: gaps are filled only where settle_ms is longer than that, and seal_after_s longer still");
         }
         let (seconds, length) = (self.seconds.unwrap_or(1), self.length().unwrap_or(Nanos::from_secs(1)));
         out.extend(answer.rows.iter().map(|row| UpstreamBar {

@@ -2,35 +2,16 @@
 
 use std::fmt::Display;
 
-use crate::model::{Nanos, UnixNanos};
+use crate::model::UnixNanos;
+use crate::runtime::metrics::{Notes, counters};
 use crate::runtime::{Latency, Report};
 
 use super::answer::{Answer, Flaw};
 
-macro_rules! counts {
-    ($($variant:ident $name:literal $doc:literal,)*) => {
-        /// What is counted.
-        #[repr(u8)]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Count {
-            $(#[doc = $doc] $variant,)*
-        }
+counters! {
+    /// What is counted.
+    enum Count;
 
-        impl Count {
-            /// All of them, in the order of their counters.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// What reports call it.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-counts! {
     Wishes "wishes" "Gaps that were to be filled.",
     Merged "wishes_merged" "Of them, such as waited already, in part or whole.",
     LeftOut "wishes_left_out" "Of them, such as found no room in the queue.",
@@ -56,8 +37,6 @@ counts! {
     Rounded "rounded_digits" "Numbers that lost digits past the unit.",
 }
 
-/// Notes a feed may make each second.
-const NOTES_PER_SECOND: u32 = 5;
 /// Longest note, in bytes.
 const NOTE_BYTES_MAX: usize = 240;
 
@@ -67,10 +46,7 @@ pub struct Tallies {
     counts: [u64; Count::ALL.len()],
     refused: [u64; Flaw::ALL.len()],
     round_trips: Latency,
-    notes: Vec<String>,
-    notes_since: UnixNanos,
-    notes_made: u32,
-    notes_unmade: u64,
+    notes: Notes,
 }
 
 impl Tallies {
@@ -81,10 +57,7 @@ impl Tallies {
             counts: [0; Count::ALL.len()],
             refused: [0; Flaw::ALL.len()],
             round_trips: Latency::new("rest_round_trip"),
-            notes: Vec::new(),
-            notes_since: UnixNanos::MIN,
-            notes_made: 0,
-            notes_unmade: 0,
+            notes: Notes::default(),
         }
     }
 
@@ -129,25 +102,19 @@ impl Tallies {
 
     /// Leaves a line for the log, at a bounded rate and length. What came from outside is shown escaped.
     pub fn note(&mut self, now: UnixNanos, what: impl Display) {
-        if now.since(self.notes_since) >= Nanos::from_secs(1) {
-            self.notes_since = now;
-            self.notes_made = 0;
-        }
-        if self.notes_made >= NOTES_PER_SECOND {
-            self.notes_unmade += 1;
-            return;
-        }
-        self.notes_made += 1;
-        let mut note = format!("{}: ", self.feed);
-        for char in what.to_string().chars() {
-            note.extend(char.escape_default().filter(|_| char.is_control()));
-            note.extend(Some(char).filter(|_| !char.is_control()));
-            if note.len() >= NOTE_BYTES_MAX {
-                note += "…";
-                break;
+        let feed = &self.feed;
+        self.notes.add(now, || {
+            let mut note = format!("{feed}: ");
+            for char in what.to_string().chars() {
+                note.extend(char.escape_default().filter(|_| char.is_control()));
+                note.extend(Some(char).filter(|_| !char.is_control()));
+                if note.len() >= NOTE_BYTES_MAX {
+                    note += "…";
+                    break;
+                }
             }
-        }
-        self.notes.push(note);
+            note
+        });
     }
 
     /// Adds what is not zero to a report, as `rest.<feed>.<counter>`, and moves the notes there.
@@ -165,10 +132,10 @@ impl Tallies {
                 report.count(format!("rest.{feed}.rows_refused.{}", flaw.name()), value);
             }
         }
-        if self.notes_unmade > 0 {
-            report.count(format!("rest.{feed}.notes_left_out"), self.notes_unmade);
+        if self.notes.left_out() > 0 {
+            report.count(format!("rest.{feed}.notes_left_out"), self.notes.left_out());
         }
         self.round_trips.hand_over(report);
-        report.notes.append(&mut self.notes);
+        report.notes.append(&mut self.notes.take());
     }
 }

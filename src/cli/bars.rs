@@ -9,8 +9,9 @@ use tickwire::config::{Config, judge};
 use tickwire::feed::{Origin, SourceOptions};
 use tickwire::latency::Totals;
 use tickwire::model::Nanos;
+use tickwire::model::calendar::{Anchor, CalendarRules};
 use tickwire::runtime::core::Stop;
-use tickwire::shard::CandleOptions;
+use tickwire::shard::{CandleOptions, Fill};
 use tickwire::topology::{Engine, Outlet};
 
 use super::{BarsArguments, Failure, progress_bar};
@@ -81,8 +82,20 @@ fn config(arguments: &BarsArguments) -> Result<Config, Failure> {
     config.candles = CandleOptions {
         late_tolerance: tolerance.unwrap_or(file.late_tolerance),
         bars_from: arguments.bars_from,
+        calendars: match &arguments.calendar {
+            Some(calendar) => CalendarRules::all(calendar.clone(), arguments.anchor),
+            None if arguments.anchor == Anchor::Session => {
+                let missing =
+                    "--anchor session: whose session? name one with --calendar, such as us-equities";
+                return Err(Failure::Usage(missing.to_owned()));
+            }
+            None => CalendarRules::default(),
+        },
+        fill: arguments.fill.map(|open| Fill { open, bars_max: arguments.fill_bars_max }),
         ..file
     };
+    let nested = config.candles.calendars.grids(&config.candles.timeframes);
+    nested.map_err(|error| Failure::Usage(format!("--timeframes: {error}")))?;
     config.sources =
         vec![SourceOptions::new("files", Origin::Files(arguments.files.clone()), arguments.format)];
     if let Some(choice) = &arguments.conditions {

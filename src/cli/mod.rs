@@ -3,6 +3,7 @@
 mod bars;
 mod replay;
 mod serve;
+mod universes;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -14,9 +15,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tickwire::config::{Config, ConfigError, Placement};
 use tickwire::feed::{self, DialectRow};
 use tickwire::model::Timeframes;
+use tickwire::model::calendar::{Anchor, Calendar, Open};
 use tickwire::replay::{Speed, Target};
-use tickwire::shard::BarsFrom;
 use tickwire::shard::conditions::Choice;
+use tickwire::shard::{BarsFrom, Fill};
 
 /// Market ticks in, exact candles out over WebSocket, the latency of every step on record.
 #[derive(Parser)]
@@ -35,7 +37,7 @@ enum Command {
     /// Parse and explain a configuration and its wiring; touch nothing
     Check(CheckArguments),
     /// Turn files into bars as fast as they go, one JSON object a line in order of symbol, timeframe and start
-    Bars(BarsArguments),
+    Bars(Box<BarsArguments>),
     /// Send recorded files to an engine, at the pace they were recorded or a multiple of it
     Replay(ReplayArguments),
 }
@@ -99,6 +101,18 @@ struct BarsArguments {
     /// Which prices make the bars: trades, bid, ask or mid
     #[arg(long, value_name = "PRICES", default_value = "trades", value_parser = tickwire::config::parse_bars_from)]
     bars_from: BarsFrom,
+    /// Days and sessions of every symbol: us-equities, crypto-24x7, fx-week, or a file [default: UTC days]
+    #[arg(long, value_name = "NAME|FILE", value_parser = tickwire::config::parse_calendar)]
+    calendar: Option<Calendar>,
+    /// What bars of an hour and more, shorter than a day, align to: epoch, or the calendar's session
+    #[arg(long, value_name = "WHAT", default_value = "epoch", value_parser = tickwire::config::parse_anchor)]
+    anchor: Anchor,
+    /// Fill intervals without trades with flat bars: in regular sessions, or in all (extended)
+    #[arg(long, value_name = "SESSIONS", num_args = 0..=1, default_missing_value = "regular", value_parser = tickwire::config::parse_fill)]
+    fill: Option<Open>,
+    /// Fill at most so many bars of a timeframe in a row
+    #[arg(long, value_name = "N", default_value_t = Fill::BARS_MAX, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    fill_bars_max: u32,
     /// Which trades move prices and volume, by sale condition: us-equities, quantconnect, binance or a table of the same form, the
     /// coding of its codes after a colon where the format leaves that open (massive, letters, lean, binance) [default: every sale counts]
     #[arg(long, value_name = "NAME|FILE[:CODING]", value_parser = Choice::find)]

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tickwire::config::Config;
-use tickwire::feed::{self, INGEST_PATH, Origin, SourceOptions};
+use tickwire::feed::{self, Endpoint, INGEST_PATH, Origin, SourceOptions};
 use tickwire::ingest::Pace;
 use tickwire::latency::{IntervalLog, Totals, with_interval_log};
+use tickwire::model::UnixNanos;
 use tickwire::runtime::Report;
 use tickwire::runtime::core::Stop;
 use tickwire::topology::{Engine, Outlet, Plan, available_processors};
 
+use super::universes::UniverseFiles;
 use super::{CheckArguments, DemoArguments, Failure, ServeArguments, environment, load};
 
 /// How soon a signal is noticed.
@@ -28,6 +30,13 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let config = load(&arguments.config)?;
     println!("{} is well-formed.\n", arguments.config.display());
     print!("{}", config.explain());
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = UnixNanos(i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX));
+    for calendar in config.candles.calendars.calendars() {
+        for (n, line) in calendar.explain(now).lines().enumerate() {
+            println!("{} {line}", if n == 0 { "calendar " } else { "         " });
+        }
+    }
     let plan = Plan::new(&config.layout, false, &available_processors());
     print!("{}", plan.explain(&config.layout));
     Ok(())
@@ -63,6 +72,14 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
                 }
                 (Origin::WebSocket(_), Some(addr)) => {
                     eprintln!("tickwire: {} takes publishers at ws://{addr}{INGEST_PATH}", source.name);
+                }
+                (Origin::Connect(pool), _) => {
+                    let Endpoint { tls, host, port, .. } = &pool.endpoint;
+                    let (scheme, n) = (if *tls { "wss" } else { "ws" }, pool.members.len());
+                    eprintln!(
+                        "tickwire: {} connects to {scheme}://{host}:{port}, {n} at a time",
+                        source.name
+                    );
                 }
                 _ => {}
             }
@@ -149,13 +166,16 @@ fn run(
         // All of it is touched before the first tick: clearing huge pages delays nothing then. Where it fails they stay off.
         let _ = rustix::thread::disable_transparent_huge_pages(false);
     }
+    let mut universes = UniverseFiles::of(&config.sources);
     let engine = Engine::new(config, Outlet::Gateway, pace, epoch())
         .map_err(|error| Failure::Run(error.to_string()))?;
     greet(&engine);
     match latency_log {
-        None => supervise(engine, &signals, ends, None),
-        Some(path) => with_interval_log(path, |log| supervise(engine, &signals, ends, Some(log)))
-            .map_err(|error| Failure::Run(format!("cannot write {}: {error}", path.display())))?,
+        None => supervise(engine, &signals, ends, &mut universes, None),
+        Some(path) => {
+            with_interval_log(path, |log| supervise(engine, &signals, ends, &mut universes, Some(log)))
+                .map_err(|error| Failure::Run(format!("cannot write {}: {error}", path.display())))?
+        }
     }
 }
 
@@ -172,13 +192,16 @@ enum Asked {
 struct Signals {
     end: Arc<AtomicBool>,
     restart: Arc<AtomicBool>,
+    /// SIGHUP: read the files of universes again.
+    reload: Arc<AtomicBool>,
 }
 
 impl Signals {
     fn catch() -> Result<Self, Failure> {
-        let signals = Self { end: Arc::default(), restart: Arc::default() };
+        let signals = Self { end: Arc::default(), restart: Arc::default(), reload: Arc::default() };
         catch(signal_hook::consts::SIGINT, &signals.end)?;
         catch(signal_hook::consts::SIGTERM, &signals.restart)?;
+        catch(signal_hook::consts::SIGHUP, &signals.reload)?;
         Ok(signals)
     }
 
@@ -204,9 +227,10 @@ fn supervise(
     engine: Engine,
     signals: &Signals,
     ends: Ends,
+    universes: &mut UniverseFiles,
     mut log: Option<&mut IntervalLog<'_>>,
 ) -> Result<(), Failure> {
-    let Engine { cores, reports, troubles, .. } = engine;
+    let Engine { cores, reports, troubles, commands, .. } = engine;
     let stop = Stop::default();
     let threads = Engine::start(cores, &stop)
         .map_err(|error| Failure::Run(format!("cannot start a thread: {error}")))?;
@@ -226,6 +250,7 @@ fn supervise(
             gateways_done += usize::from(report.last && report.stage.starts_with("gateway-"));
             take(report);
         }
+        universes.look(signals.reload.swap(false, Ordering::Relaxed), &commands);
         match signals.take() {
             None => {}
             Some(_) if stop.draining() || stop.requested() => {

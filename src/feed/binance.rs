@@ -5,12 +5,13 @@
 //! trades are its sequence too, without a hole, and so are those of its aggregated trades. Spot's `bookTicker` names no event and no
 //! time: its time is that of receipt. The one condition code is this engine's own: [`CONDITION_NOT_MARKET`].
 //!
-//! A `kline` of 1 s to 1 d is a bar, its quote volume `q` the exact notional; longer ones are skipped, and so are those without a trade,
-//! which repeat the price before. Answers to requests are skipped; one that tells of an error is noted.
+//! Answers to requests are skipped; one that tells of an error is noted. This is the general way; trades and best quotes in their
+//! usual form are read by [`binance_scan`], klines by [`binance_kline`].
 
 use crate::model::{Price, Size, Tick, TradeId, UnixNanos};
 
-use super::bar::{self, BarFields};
+use super::binance_kline;
+use super::binance_scan;
 use super::dialect::Dialect;
 use super::field::{AHEAD_MAX, Context, EARLIEST, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
@@ -39,6 +40,9 @@ impl Dialect for Binance {
             Some(at) if cx.recorded => at,
             _ => cx.now,
         };
+        if binance_scan::scan(&line[body_at..], received, cx, out) {
+            return;
+        }
         self.json.read(&mut line[body_at..], cx, &mut |value, cx| message(value, received, cx, out));
     }
 }
@@ -201,7 +205,10 @@ fn event<'i>(
         "trade" => trade(f, f.id, "t", received, cx)?,
         "aggTrade" => trade(f, f.aggregate_id, "a", received, cx)?.into_aggregated(),
         "bookTicker" => book_ticker(f, received, cx)?,
-        "kline" => return kline(f, received, cx, out),
+        "kline" => {
+            let value = f.kline.ok_or((Reason::MissingField, Scalar::Text("k")))?;
+            return binance_kline::kline(value, received, cx, out);
+        }
         other => {
             cx.tallies.skip(other);
             return Ok(());
@@ -255,99 +262,6 @@ fn refused(f: &Fields<'_, '_>, cx: &mut Context<'_>) {
     }
     let show = |field: Field<'_>| field.map(Scalar::show).unwrap_or_default();
     cx.tallies.note(cx.now, "vendor error", format!("{}: {}", show(code), show(msg)).as_bytes());
-}
-
-/// Seconds of an interval that bars may have; longer ones are weeks and months of the vendor's own.
-fn interval_seconds(name: &str) -> Option<u32> {
-    Some(match name {
-        "1s" => 1,
-        "1m" => 60,
-        "3m" => 180,
-        "5m" => 300,
-        "15m" => 900,
-        "30m" => 1_800,
-        "1h" => 3_600,
-        "2h" => 7_200,
-        "4h" => 14_400,
-        "6h" => 21_600,
-        "8h" => 28_800,
-        "12h" => 43_200,
-        "1d" => 86_400,
-        _ => return None,
-    })
-}
-
-#[derive(Default)]
-struct Kline<'i> {
-    start: Field<'i>,
-    symbol: Field<'i>,
-    interval: Field<'i>,
-    open: Field<'i>,
-    high: Field<'i>,
-    low: Field<'i>,
-    close: Field<'i>,
-    volume: Field<'i>,
-    quote_volume: Field<'i>,
-    trades: Field<'i>,
-    closed: Field<'i>,
-}
-
-fn kline<'i>(
-    f: &Fields<'_, 'i>,
-    received: UnixNanos,
-    cx: &mut Context<'_>,
-    out: &mut Vec<Tick>,
-) -> Result<(), Fault<'i>> {
-    let value = f.kline.ok_or((Reason::MissingField, Scalar::Text("k")))?;
-    let mut k = Kline::default();
-    let is_object = value.fields(|key, value| {
-        let slot = match key {
-            "t" => &mut k.start,
-            "s" => &mut k.symbol,
-            "i" => &mut k.interval,
-            "o" => &mut k.open,
-            "h" => &mut k.high,
-            "l" => &mut k.low,
-            "c" => &mut k.close,
-            "v" => &mut k.volume,
-            "q" => &mut k.quote_volume,
-            "n" => &mut k.trades,
-            "x" => &mut k.closed,
-            _ => return,
-        };
-        *slot = value.field();
-    });
-    if !is_object {
-        return Err((Reason::WrongType, value.scalar()));
-    }
-    let interval = required(k.interval, "i")?.text()?;
-    let Some(seconds) = interval_seconds(interval) else {
-        cx.tallies.skip_part("kline", interval);
-        return Ok(());
-    };
-    let trades = required(k.trades, "n")?.int::<u32>()?;
-    if trades == 0 {
-        cx.tallies.skip_part("kline", "empty");
-        return Ok(());
-    }
-    let name = required(k.symbol, "s")?.text()?;
-    let t = k.start.ok_or((Reason::TimeMissing, Scalar::Text("t")))?;
-    let start = cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?;
-    let fields = BarFields {
-        open: (k.open, "o"),
-        high: (k.high, "h"),
-        low: (k.low, "l"),
-        close: (k.close, "c"),
-        volume: (k.volume, "v"),
-        decimal_volume: None,
-        read: Scalar::decimal,
-    };
-    let mut bar = fields.bar(start, cx)?;
-    let q = required(k.quote_volume, "q")?;
-    bar.notional = cx.notional(q.decimal()?).map_err(|reason| (reason, q))?;
-    bar.trades = u64::from(trades);
-    let closed = required(k.closed, "x")?.bool()?;
-    bar::settle(bar, (seconds, closed, true), name, received, cx, out)
 }
 
 fn trade<'i>(

@@ -16,6 +16,9 @@ pub const POLL_AFTER: Nanos = Nanos::from_secs(4);
 /// Wishes that may wait; one symbol seldom has two.
 pub const WISHES_MAX: usize = 1 << 17;
 
+/// Spans of service that are remembered of one symbol while an older connection seems to live: a few of each other line.
+const SERVED_MAX: usize = 32;
+
 /// One value for all pools of an ingest stage.
 #[derive(Debug, Default)]
 pub struct Coverage {
@@ -41,8 +44,10 @@ struct Cover {
     held: Vec<(Line, usize, UnixNanos)>,
     /// Whether a class was ever held: before that, nothing can be missing from it.
     known: [bool; Class::COUNT],
-    /// The latest moment up to which a connection that is gone has served it.
-    served_until: UnixNanos,
+    /// When connections that are gone served it, as far as that is later than `certain`.
+    served: Vec<(UnixNanos, UnixNanos)>,
+    /// Up to here it is settled when it was served and when not.
+    certain: UnixNanos,
     gap: Option<UnixNanos>,
     /// Since when it is wanted and not served.
     unserved: Option<UnixNanos>,
@@ -102,7 +107,9 @@ impl Coverage {
         if !cover.held.iter().any(|(holder, other, _)| (*holder, *other) == (line, class as usize)) {
             cover.held.push((line, class as usize, at));
         }
-        cover.known[class as usize] = true;
+        if !std::mem::replace(&mut cover.known[class as usize], true) && cover.gap.is_none() {
+            cover.certain = cover.certain.max(at);
+        }
         cover.source = source;
         self.check_served(source, symbol, at, out);
     }
@@ -114,7 +121,10 @@ impl Coverage {
         }
         cover.unserved = None;
         if let Some(from) = cover.gap.take() {
-            self.close_gap(source, symbol, from, at.max(from), out);
+            let to = at.max(from);
+            cover.certain = to;
+            cover.served.clear();
+            self.close_gap(source, symbol, from, to, out);
         }
         self.stop_polling(symbol);
     }
@@ -134,8 +144,8 @@ impl Coverage {
         self.wish(RestWish::Fill { source, symbol, from, to });
     }
 
-    /// A connection serves the symbol no more; it did up to `until`, in the venue's time. Where it was the last, a gap opens. Where
-    /// another took it up only after that, what lies between is a gap too: a connection is found dead long after it died.
+    /// A connection serves the symbol no more; it did up to `until`, in the venue's time. Where it was the last, a gap opens. A
+    /// connection is found dead long after it died: where others took the symbol up only after that, what lies between is a gap too.
     pub fn drop(
         &mut self,
         line: Line,
@@ -145,43 +155,71 @@ impl Coverage {
         now: UnixNanos,
         out: &mut Vec<Tick>,
     ) {
-        let source = line.0;
         let cover = self.cover(symbol);
-        let before = cover.served_since();
-        cover.held.retain(|(holder, other, _)| (*holder, *other) != (line, class as usize));
-        cover.served_until = cover.served_until.max(until);
-        let from = cover.served_until;
-        match cover.served_since() {
-            Some(since) => {
-                // Only who had served it before all others can leave a hole.
-                if before.is_some_and(|before| before < since) && from < since {
-                    self.gaps_opened += 1;
-                    self.close_gap(source, symbol, from, since, out);
-                }
-                return;
+        let holder =
+            |(holder, other, _): &(Line, usize, UnixNanos)| (*holder, *other) == (line, class as usize);
+        let Some(at) = cover.held.iter().position(holder) else { return };
+        let (.., since) = cover.held.swap_remove(at);
+        if cover.class().is_none_or(|deciding| deciding == class as usize) {
+            if cover.served.len() >= SERVED_MAX {
+                // To forget when it was served is to tell of a gap too many, never of one too few.
+                cover.served.remove(0);
             }
-            None if !cover.had_been_served() => return,
-            None => {}
+            cover.served.push((since, until.max(since)));
         }
-        if cover.gap.is_none() {
-            cover.gap = Some(from);
-            let mut tick = Tick::gap(symbol, from, UnixNanos::MAX, now);
-            tick.source = source;
-            out.push(tick);
-            self.gaps_opened += 1;
-        }
-        self.watch(symbol, now);
+        self.tell_gaps(line.0, symbol, now, out);
     }
 
-    /// A connection leaves the symbol, as it was told to. Where another serves it, that has taken over without a hole.
-    pub fn leave(&mut self, line: Line, symbol: SymbolId, class: Class, now: UnixNanos, out: &mut Vec<Tick>) {
-        let cover = self.cover(symbol);
+    /// A connection leaves the symbol, as it was told to, having served it up to `until`. Where another serves it, that has taken
+    /// over without a hole: the caller has seen to it that both were heard at one time.
+    pub fn leave(
+        &mut self,
+        line: Line,
+        symbol: SymbolId,
+        class: Class,
+        until: UnixNanos,
+        now: UnixNanos,
+        out: &mut Vec<Tick>,
+    ) {
         let others =
-            |(holder, other, _): &(Line, usize, UnixNanos)| *other == class as usize && *holder != line;
-        if cover.held.iter().any(others) {
-            cover.held.retain(|(holder, other, _)| (*holder, *other) != (line, class as usize));
-        } else {
-            self.drop(line, symbol, class, now, now, out);
+            |(holder, other, _): &&(Line, usize, UnixNanos)| *other == class as usize && *holder != line;
+        let taken_over = self.cover(symbol).held.iter().filter(others).map(|(.., since)| *since).min();
+        self.drop(line, symbol, class, taken_over.map_or(until, |since| since.max(until)), now, out);
+    }
+
+    /// Tells of each gap that is certain: no connection that still lives, or seems to, can have served it.
+    fn tell_gaps(&mut self, source: u8, symbol: SymbolId, now: UnixNanos, out: &mut Vec<Tick>) {
+        loop {
+            let cover = self.cover(symbol);
+            let serving = cover.served_since();
+            if cover.gap.is_some() || serving.is_some_and(|since| since <= cover.certain) {
+                return;
+            }
+            let certain = cover.certain;
+            if let Some(at) = cover.served.iter().position(|(since, _)| *since <= certain) {
+                let (_, until) = cover.served.swap_remove(at);
+                cover.certain = certain.max(until);
+                continue;
+            }
+            let next = cover.served.iter().map(|(since, _)| *since).chain(serving).min();
+            match next {
+                Some(next) => {
+                    cover.certain = next;
+                    self.gaps_opened += 1;
+                    self.close_gap(source, symbol, certain, next, out);
+                }
+                None => {
+                    if cover.had_been_served() {
+                        cover.gap = Some(certain);
+                        let mut tick = Tick::gap(symbol, certain, UnixNanos::MAX, now);
+                        tick.source = source;
+                        out.push(tick);
+                        self.gaps_opened += 1;
+                        self.watch(symbol, now);
+                    }
+                    return;
+                }
+            }
         }
     }
 
@@ -240,7 +278,8 @@ impl Coverage {
                 wanted: [0; Class::COUNT],
                 held: Vec::new(),
                 known: [false; Class::COUNT],
-                served_until: UnixNanos::MIN,
+                served: Vec::new(),
+                certain: UnixNanos::MIN,
                 gap: None,
                 unserved: None,
                 polled_by: None,
@@ -378,35 +417,56 @@ mod tests {
     }
 
     proptest! {
+        /// Lines come and go, and each is found dead some time after it died.
         #[test]
-        fn gaps_are_the_time_that_no_line_had(steps in prop::collection::vec((0..3_usize, 1..5_i64), 1..60)) {
+        fn gaps_are_the_time_that_no_line_had(
+            steps in prop::collection::vec((0..3_usize, 1..5_i64, 0..12_i64), 1..60),
+        ) {
             let mut coverage = Coverage::default();
             let mut out = Vec::new();
-            let mut lines = [false; 3];
+            let mut lines = [None; 3];
             for source in 0..3 {
                 coverage.want(source, S, Class::Trades, at(0));
             }
-            let (mut now, mut uncovered, mut since) = (0, Vec::new(), None);
-            for (line, wait) in steps {
+            let (mut now, mut served) = (0, Vec::new());
+            let all = (0..3).map(|line| (line, 1, 0));
+            for (line, wait, lag) in steps.into_iter().chain(all.clone()).chain(all) {
                 now += wait;
-                let before = lines.contains(&true);
-                lines[line] = !lines[line];
-                if lines[line] {
-                    coverage.hold((line as u8, 0), S, Class::Trades, at(now), &mut out);
-                } else {
+                match lines[line].take() {
+                    None => {
+                        lines[line] = Some(now);
+                        coverage.hold((line as u8, 0), S, Class::Trades, at(now), &mut out);
+                    }
+                    Some(since) => {
+                        let until = (now - lag).max(since);
+                        served.push((since, until));
+                        coverage.drop((line as u8, 0), S, Class::Trades, at(until), at(now), &mut out);
+                    }
+                }
+                prop_assert_eq!(coverage.is_served(S), lines.iter().any(Option::is_some));
+            }
+            // One that stays ends whatever gap there is, and those that came before it are all told by then.
+            for line in 0..3 {
+                if let Some(since) = lines[line].take() {
+                    served.push((since, now));
                     coverage.drop((line as u8, 0), S, Class::Trades, at(now), at(now), &mut out);
                 }
-                let after = lines.contains(&true);
-                prop_assert_eq!(coverage.is_served(S), after);
-                if before && !after {
-                    since = Some(now);
-                    uncovered.push((at(now), UnixNanos::MAX));
-                }
-                if !before && after && let Some(from) = since.take() {
-                    uncovered.push((at(from), at(now)));
-                }
             }
-            prop_assert_eq!(gaps(&out), uncovered);
+            coverage.hold((3, 0), S, Class::Trades, at(now + 9), &mut out);
+            served.push((now + 9, now + 9));
+            served.sort_unstable();
+            let (mut end, mut expected) = (served[0].0, Vec::new());
+            for (since, until) in served {
+                if since > end {
+                    expected.push((at(end), at(since)));
+                }
+                end = end.max(until);
+            }
+            let mut told = gaps(&out);
+            // One that was told open-ended is told again with its end.
+            told.retain(|(_, to)| *to < UnixNanos::MAX);
+            told.sort_unstable();
+            prop_assert_eq!(told, expected);
         }
     }
 }

@@ -9,6 +9,8 @@
 //! <https://massive.com/glossary/us/stocks/conditions-indicators>, which Nasdaq-listed stocks alone have; every other
 //! `LULD` tells of price bands. Its time is called ms and its sample shows ns, so both are read. `status` and the rest are skipped
 //! by type; a status that tells of trouble is noted.
+//!
+//! This is the general way; trades and quotes in their usual form are read by [`massive_scan`].
 
 use crate::model::{Price, Size, Tick, TradeId, UnixNanos, Venue};
 

@@ -6,8 +6,8 @@
 
 use crate::model::{NOTIONAL_MAX, Price, Size, SymbolCache, Tick, TradeId, UnixNanos, Venue};
 
-use super::field::{AHEAD_MAX, Context, EARLIEST};
-use super::scan::{Cursor, key};
+use super::field::Context;
+use super::scan::{Cursor, Seen, Times, key};
 
 const C: u32 = key("c");
 const I: u32 = key("i");
@@ -37,8 +37,7 @@ pub fn scan(text: &[u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) -> bool {
         symbols: cx.symbols,
         now: cx.now,
         source: cx.source,
-        earliest_ms: EARLIEST.millis() as u64,
-        latest_ms: u64::try_from((cx.now + AHEAD_MAX).millis()).unwrap_or(0),
+        times: Times::of(cx),
         conditions_cut: 0,
     };
     if scan.message(out).is_none() {
@@ -55,27 +54,8 @@ struct Scan<'a> {
     symbols: &'a SymbolCache,
     now: UnixNanos,
     source: u8,
-    /// Times that a feed may say now.
-    earliest_ms: u64,
-    latest_ms: u64,
+    times: Times,
     conditions_cut: u64,
-}
-
-/// Which keys that count a record has had: none of them comes twice.
-struct Seen(u32);
-
-impl Seen {
-    #[inline]
-    fn once(&mut self, bit: u32) -> Option<()> {
-        let fresh = self.0 & bit == 0;
-        self.0 |= bit;
-        fresh.then_some(())
-    }
-
-    #[inline]
-    fn has(&self, bits: u32) -> Option<()> {
-        (self.0 & bits == bits).then_some(())
-    }
 }
 
 impl Scan<'_> {
@@ -100,7 +80,7 @@ impl Scan<'_> {
     #[inline]
     fn trade(&mut self) -> Option<Tick> {
         let symbol = self.at.known_symbol(self.symbols)?;
-        let mut seen = Seen(0);
+        let mut seen = Seen::default();
         let (mut price, mut size, mut decimal_size) = (Price(0), Size(0), None);
         let (mut at, mut sequence, mut id) = (UnixNanos(0), None, TradeId::NONE);
         let (mut venue, mut tape, mut trf, mut conditions) = (0, 0, 0, [0; 4]);
@@ -136,7 +116,7 @@ impl Scan<'_> {
                 }
                 T => {
                     seen.once(1 << 7)?;
-                    at = self.time()?;
+                    at = self.times.at(self.at.millis()?)?;
                 }
                 Q => {
                     seen.once(1 << 8)?;
@@ -146,9 +126,7 @@ impl Scan<'_> {
                     seen.once(1 << 9)?;
                     trf = self.at.byte()?;
                 }
-                PT | TRFT => {
-                    self.at.int()?;
-                }
+                PT | TRFT => self.at.skip_int()?,
                 _ => return None,
             }
         }
@@ -175,7 +153,7 @@ impl Scan<'_> {
     #[inline]
     fn quote(&mut self) -> Option<Tick> {
         let symbol = self.at.known_symbol(self.symbols)?;
-        let mut seen = Seen(0);
+        let mut seen = Seen::default();
         let (mut bid, mut ask) = ((Price(0), Size(0)), (Price(0), Size(0)));
         let (mut bid_venue, mut ask_venue) = (0, 0);
         let (mut at, mut tape, mut conditions) = (UnixNanos(0), 0, [0; 4]);
@@ -214,7 +192,7 @@ impl Scan<'_> {
                 }
                 T => {
                     seen.once(1 << 7)?;
-                    at = self.time()?;
+                    at = self.times.at(self.at.millis()?)?;
                 }
                 Z => {
                     seen.once(1 << 8)?;
@@ -223,11 +201,9 @@ impl Scan<'_> {
                 // Indicators, which are not kept.
                 I => {
                     seen.once(1 << 9)?;
-                    self.numbers(|_| {})?;
+                    self.list(|at| at.skip_int())?;
                 }
-                Q => {
-                    self.at.int()?;
-                }
+                Q => self.at.skip_int()?,
                 _ => return None,
             }
         }
@@ -243,42 +219,37 @@ impl Scan<'_> {
         Some(tick)
     }
 
-    #[inline]
-    fn time(&mut self) -> Option<UnixNanos> {
-        let ms = self.at.int().filter(|ms| (self.earliest_ms..=self.latest_ms).contains(ms))?;
-        UnixNanos::from_millis(ms as i64)
-    }
-
     /// Up to four codes, of an array or a number alone; 0 takes no place.
     #[inline]
     fn conditions(&mut self) -> Option<[u8; 4]> {
-        let (mut codes, mut n, mut good) = ([0; 4], 0, true);
-        self.numbers(|number| match u8::try_from(number) {
-            Ok(0) => {}
-            Ok(code) => {
-                if let Some(slot) = codes.get_mut(n) {
-                    *slot = code;
+        let (mut codes, mut n) = ([0; 4], 0);
+        self.list(|at| {
+            match at.byte()? {
+                0 => {}
+                code => {
+                    if let Some(slot) = codes.get_mut(n) {
+                        *slot = code;
+                    }
+                    n += 1;
                 }
-                n += 1;
             }
-            Err(_) => good = false,
+            Some(())
         })?;
         self.conditions_cut += u64::from(n > codes.len());
-        good.then_some(codes)
+        Some(codes)
     }
 
-    /// Whole numbers in an array, or one alone.
+    /// What `each` reads, in an array of any length, or one alone.
     #[inline]
-    fn numbers(&mut self, mut each: impl FnMut(u64)) -> Option<()> {
+    fn list(&mut self, mut each: impl FnMut(&mut Cursor<'_>) -> Option<()>) -> Option<()> {
         if !self.at.eat(b"[") {
-            each(self.at.int()?);
-            return Some(());
+            return each(&mut self.at);
         }
         if self.at.eat(b"]") {
             return Some(());
         }
         loop {
-            each(self.at.int()?);
+            each(&mut self.at)?;
             if !self.at.eat(b",") {
                 return self.at.expect(b"]");
             }

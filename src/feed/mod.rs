@@ -3,6 +3,8 @@
 pub mod alpaca;
 pub mod bar;
 pub mod binance;
+pub mod binance_kline;
+pub mod binance_scan;
 pub mod client;
 pub mod coverage;
 pub mod csv;
@@ -31,7 +33,7 @@ pub use dialect::{DIALECTS, Dialect, DialectRow, find, parse_all};
 pub use field::Context;
 pub use file::Progress;
 pub use lines::{Line, Lines};
-pub use pool::{Endpoint, FeedCommand, Loss, MemberOptions, Order, Pool, PoolOptions};
+pub use pool::{Endpoint, FeedCommand, Loss, MemberOptions, Order, Pool, PoolLimits, PoolOptions};
 pub use reject::{Reason, Tallies};
 pub use source::{INGEST_PATH, Origin, SourceError, SourceOptions};
 pub use universe::Universes;

@@ -41,6 +41,8 @@ use roster::Roster;
 const NOTES_MAX: usize = 64;
 /// How long that is.
 const FIRST_OPEN_MAX: Nanos = Nanos::from_secs(2);
+/// How long before it is looked again whether a member was heard that is to leave something.
+const LOOK_AGAIN: Nanos = Nanos::from_millis(100);
 /// How long before it is put off a renewal that would leave too few members.
 const RENEW_LATER: Nanos = Nanos::from_secs(60);
 /// The close code for goodbyes of ours.
@@ -59,6 +61,7 @@ pub struct Pool {
     started: bool,
     /// Until when symbols wait for the first attempt of their own member, rather than be guests elsewhere for seconds.
     first_open_by: Option<UnixNanos>,
+    look_again_at: Option<UnixNanos>,
     /// What members should have may have changed.
     dirty: bool,
     /// Which member is looked at first, so that none is always last.
@@ -86,6 +89,7 @@ impl Pool {
             answers: Vec::new(),
             started: false,
             first_open_by: None,
+            look_again_at: None,
             dirty: false,
             first: 0,
             notes: Vec::new(),
@@ -161,6 +165,7 @@ impl Pool {
             {
                 let entry = roster.entry(place);
                 if !entry.wanted.has(slot) {
+                    entry.leaving.add(slot);
                     symbols.push(entry.symbol);
                 }
             }
@@ -310,12 +315,13 @@ impl Pool {
         };
         let Some(place) = self.roster.place(&symbol) else { return };
         let entry = self.roster.entry(place);
-        if !entry.asked.take(slot) {
+        if entry.leaving.has(slot) || !entry.asked.take(slot) {
             return;
         }
         match refusal {
             None if entry.wanted.has(slot) => {
                 entry.held.add(slot);
+                entry.taken_at = cx.now;
                 let member = &self.members[slot];
                 let at = cx.now + member.offset() + self.options.limits.gap_margin;
                 coverage.hold((cx.source, slot), entry.id, self.class, at, out);
@@ -342,8 +348,9 @@ impl Pool {
     ) {
         let Some(place) = self.roster.place(symbol) else { return };
         let entry = self.roster.entry(place);
-        if entry.held.take(slot) {
-            coverage.drop((cx.source, slot), entry.id, self.class, cx.now, cx.now, out);
+        if !entry.leaving.take(slot) && entry.held.take(slot) {
+            let until = self.members[slot].served_until(&self.options.limits);
+            coverage.drop((cx.source, slot), entry.id, self.class, until, cx.now, out);
             self.members[slot].count_error();
             self.members[slot].to_ask.push_back((place, 0));
             self.dirty = true;
@@ -472,6 +479,9 @@ impl Pool {
             self.first_open_by = None;
             self.dirty = true;
         }
+        if self.look_again_at.is_some_and(|at| at <= now) {
+            self.dirty = true;
+        }
         self.balance(cx, coverage, out);
     }
 
@@ -489,6 +499,7 @@ impl Pool {
             let entry = self.roster.entry(place);
             if entry.asked.has(slot) && entry.wanted.has(slot) {
                 entry.asked.take(slot);
+                entry.leaving.take(slot);
                 member.count_unanswered();
                 member.to_ask.push_back((place, tries));
             }
@@ -534,7 +545,7 @@ impl Pool {
             return Some(UnixNanos::MIN);
         }
         let of = |slot: usize| self.members[slot].deadline(&self.options.limits).or_else(|| self.due(slot));
-        (0..self.members.len()).filter_map(of).chain(self.first_open_by).min()
+        (0..self.members.len()).filter_map(of).chain(self.first_open_by).chain(self.look_again_at).min()
     }
 
     /// Adds the health of each member, as `feed.<source>.<member>.<figure>`, and its notes. `report.at` is now.

@@ -2,33 +2,14 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{Nanos, Tick, TickKind, UnixNanos};
+use crate::model::{Tick, TickKind, UnixNanos};
 use crate::runtime::Report;
+use crate::runtime::metrics::{Notes, counters};
 
-macro_rules! reasons {
-    ($($variant:ident $name:literal $doc:literal,)*) => {
-        /// Why a record did not become a tick.
-        #[repr(u8)]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Reason {
-            $(#[doc = $doc] $variant,)*
-        }
+counters! {
+    /// Why a record did not become a tick.
+    enum Reason;
 
-        impl Reason {
-            /// All of them, in the order of their counters.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// What counters and notes call it.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-reasons! {
     MalformedJson "malformed_json" "Not JSON.",
     MalformedRow "malformed_row" "A row with other fields than the header, or with a broken quotation.",
     BadHeader "bad_header" "A header that cannot be used, and each row under it.",
@@ -63,8 +44,6 @@ const SKIPPED_NAME_BYTES_MAX: usize = 24;
 const NOTE_BYTES_MAX: usize = 120;
 /// A counter for each kind of tick, by its number.
 const KINDS: usize = 16;
-/// Notes a source may make each second.
-const NOTES_PER_SECOND: u32 = 5;
 
 /// One source's counters and the samples of what it rejected.
 pub struct Tallies {
@@ -87,10 +66,7 @@ pub struct Tallies {
     accepted: [u64; KINDS],
     rejected: [u64; Reason::ALL.len()],
     skipped: Vec<(String, u64)>,
-    notes: Vec<String>,
-    notes_since: UnixNanos,
-    notes_made: u32,
-    notes_unmade: u64,
+    notes: Notes,
 }
 
 impl Tallies {
@@ -109,10 +85,7 @@ impl Tallies {
             accepted: [0; KINDS],
             rejected: [0; Reason::ALL.len()],
             skipped: Vec::with_capacity(SKIPPED_NAMES_MAX + 1),
-            notes: Vec::new(),
-            notes_since: UnixNanos::MIN,
-            notes_made: 0,
-            notes_unmade: 0,
+            notes: Notes::default(),
         }
     }
 
@@ -184,28 +157,22 @@ impl Tallies {
     /// Leaves a line for the log: `source: line 17: what: "sample"`, at a bounded rate and length.
     #[cold]
     pub fn note(&mut self, now: UnixNanos, what: &str, sample: &[u8]) {
-        if now.since(self.notes_since) >= Nanos::from_secs(1) {
-            self.notes_since = now;
-            self.notes_made = 0;
-        }
-        if self.notes_made >= NOTES_PER_SECOND {
-            self.notes_unmade += 1;
-            return;
-        }
-        self.notes_made += 1;
-        let mut note = String::with_capacity(NOTE_BYTES_MAX + 8);
-        // Writing to a string cannot fail.
-        let _ = write!(note, "{}: line {}: {what}: \"", self.source, self.lines);
-        for &byte in sample.iter().take(NOTE_BYTES_MAX) {
-            let _ = write!(note, "{}", byte.escape_ascii());
-        }
-        let mut end = note.len().min(NOTE_BYTES_MAX - 1);
-        while !note.is_char_boundary(end) {
-            end -= 1;
-        }
-        note.truncate(end);
-        note.push('"');
-        self.notes.push(note);
+        let (source, line) = (&self.source, self.lines);
+        self.notes.add(now, || {
+            let mut note = String::with_capacity(NOTE_BYTES_MAX + 8);
+            // Writing to a string cannot fail.
+            let _ = write!(note, "{source}: line {line}: {what}: \"");
+            for &byte in sample.iter().take(NOTE_BYTES_MAX) {
+                let _ = write!(note, "{}", byte.escape_ascii());
+            }
+            let mut end = note.len().min(NOTE_BYTES_MAX - 1);
+            while !note.is_char_boundary(end) {
+                end -= 1;
+            }
+            note.truncate(end);
+            note.push('"');
+            note
+        });
     }
 
     /// Records that came in.
@@ -245,7 +212,7 @@ impl Tallies {
 
     /// Notes made since the last call.
     pub fn take_notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notes)
+        self.notes.take()
     }
 
     /// Adds what is not zero to a report, as `feed.<source>.<counter>`, and moves the notes there.
@@ -267,7 +234,7 @@ impl Tallies {
             ("connections", self.connections),
             ("refused", self.refused),
             ("faults", self.faults),
-            ("notes_left_out", self.notes_unmade),
+            ("notes_left_out", self.notes.left_out()),
         ];
         for (name, value) in plain {
             if value > 0 || matches!(name, "records" | "accepted" | "rejected" | "skipped") {
@@ -283,7 +250,7 @@ impl Tallies {
         for (name, value) in &self.skipped {
             report.count(format!("feed.{source}.skipped.{name}"), *value);
         }
-        report.notes.append(&mut self.notes);
+        report.notes.append(&mut self.notes.take());
     }
 }
 

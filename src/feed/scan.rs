@@ -3,7 +3,9 @@
 //! It knows a part of JSON, and says `None` at all else, also at some things that JSON allows. So whatever it takes means what
 //! JSON says, and whoever uses it needs another way for the rest. Eight bytes are looked at as one word.
 
-use crate::model::{Price, Size, SymbolCache, SymbolId, TradeId};
+use crate::model::{Price, Size, SymbolCache, SymbolId, TradeId, UnixNanos};
+
+use super::field::{AHEAD_MAX, Context, EARLIEST};
 
 /// The most digits of a whole number or of decimal text: any of so many fit a word.
 const DIGITS_MAX: u32 = 18;
@@ -80,63 +82,86 @@ impl<'a> Cursor<'a> {
         Some((text & ((1 << (len * 8)) - 1)) as u32)
     }
 
-    /// A run of digits, and how many they are.
+    /// A run of digits, and how many they are; 0 where there is none, or more than 18.
     #[inline]
-    fn digits(&mut self) -> Option<(u64, u32)> {
+    fn digits(&mut self) -> (u64, u32) {
         let word = self.word();
         let n = leading_digits(word);
         if n == 0 {
-            return None;
+            return (0, 0);
         }
-        self.skip(n);
-        let mut value = value_of(word, n);
-        let mut count = n as u32;
-        if n == 8 {
-            loop {
-                let word = self.word();
-                let more = leading_digits(word);
-                count += more as u32;
-                if count > DIGITS_MAX {
-                    return None;
-                }
-                if more > 0 {
-                    self.skip(more);
-                    value = value * POW10[more] + value_of(word, more);
-                }
-                if more < 8 {
-                    break;
-                }
-            }
-        }
-        Some((value, count))
+        let (value, count) =
+            if n < 8 { (value_of(word, n), n as u32) } else { many_digits(self.0, value_of(word, 8)) };
+        self.skip(count as usize);
+        (value, count)
     }
 
     /// A whole number that is not below zero, of at most 18 digits.
     #[inline]
     pub fn int(&mut self) -> Option<u64> {
         let zero = self.0.first() == Some(&b'0');
-        let (value, count) = self.digits()?;
-        (!zero || count == 1).then_some(value)
+        let (value, count) = self.digits();
+        (count == 1 || (count > 1 && !zero)).then_some(value)
     }
 
     /// A whole number up to 255.
     #[inline]
     pub fn byte(&mut self) -> Option<u8> {
-        u8::try_from(self.int()?).ok()
+        match self.0 {
+            [digit @ b'0'..=b'9', after, ..] if !after.is_ascii_digit() => {
+                let value = digit - b'0';
+                self.skip(1);
+                Some(value)
+            }
+            _ => u8::try_from(self.int()?).ok(),
+        }
+    }
+
+    /// Goes past a whole number whose value nobody asks for.
+    #[inline]
+    pub fn skip_int(&mut self) -> Option<()> {
+        let zero = self.0.first() == Some(&b'0');
+        let mut count = 0;
+        loop {
+            let n = leading_digits(self.word());
+            self.skip(n);
+            count += n as u32;
+            if n < 8 {
+                break;
+            }
+        }
+        (count == 1 || (2..=DIGITS_MAX).contains(&count) && !zero).then_some(())
+    }
+
+    /// A whole number of just 13 digits: ms since 1970 from the year 2001 to 2286.
+    #[inline]
+    pub fn millis(&mut self) -> Option<u64> {
+        let all: &[u8; 13] = self.0.first_chunk()?;
+        let (high, low) = (u64::from_le_bytes(*all.first_chunk()?), u64::from_le_bytes(*all.last_chunk()?));
+        let digits = leading_digits(high) + leading_digits(low);
+        if digits < 16 || all[0] == b'0' || self.0.get(13).is_some_and(u8::is_ascii_digit) {
+            return None;
+        }
+        self.skip(13);
+        // The two words share three digits.
+        Some(value_of(high, 8) * 100_000 + value_of(low, 8) % 100_000)
     }
 
     /// A decimal number in units of `10^-scale`, at most nine places; `None` where it has more places, or more digits than `digits_max`.
     #[inline]
     fn decimal(&mut self, scale: usize, digits_max: u32) -> Option<u64> {
         let zero = self.0.first() == Some(&b'0');
-        let (whole, count) = self.digits()?;
-        if zero && count > 1 {
+        let (whole, count) = self.digits();
+        if count == 0 || (zero && count > 1) {
             return None;
         }
         if !self.eat(b".") {
             return whole.checked_mul(POW10[scale]);
         }
-        let (fraction, places) = self.digits()?;
+        let (fraction, places) = self.digits();
+        if places == 0 {
+            return None;
+        }
         let missing = scale.checked_sub(places as usize)?;
         if count + places > digits_max {
             return None;
@@ -216,6 +241,48 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Which keys that count a record has had: none of them comes twice.
+#[derive(Default)]
+pub struct Seen(u32);
+
+impl Seen {
+    /// Marks a key, if it is the first of its kind.
+    #[inline]
+    pub fn once(&mut self, bit: u32) -> Option<()> {
+        let fresh = self.0 & bit == 0;
+        self.0 |= bit;
+        fresh.then_some(())
+    }
+
+    /// Whether all of these keys came.
+    #[inline]
+    pub fn has(&self, bits: u32) -> Option<()> {
+        (self.0 & bits == bits).then_some(())
+    }
+}
+
+/// The times in ms that a feed may say now.
+pub struct Times {
+    earliest: u64,
+    latest: u64,
+}
+
+impl Times {
+    /// As the context's clock has it.
+    #[inline]
+    pub fn of(cx: &Context<'_>) -> Self {
+        let whole = |at: UnixNanos| u64::try_from(at.millis()).unwrap_or(0);
+        Self { earliest: whole(EARLIEST), latest: whole(cx.now + AHEAD_MAX) }
+    }
+
+    /// A time that is one of them.
+    #[inline]
+    pub fn at(&self, ms: u64) -> Option<UnixNanos> {
+        let good = (self.earliest..=self.latest).contains(&ms);
+        if good { UnixNanos::from_millis(ms as i64) } else { None }
+    }
+}
+
 /// A key of one to four bytes as [`Cursor::next_key`] gives it.
 pub const fn key(name: &str) -> u32 {
     let name = name.as_bytes();
@@ -226,6 +293,25 @@ pub const fn key(name: &str) -> u32 {
         at += 1;
     }
     packed
+}
+
+/// As [`Cursor::digits`], where the first eight bytes are digits and their value is known.
+fn many_digits(text: &[u8], first: u64) -> (u64, u32) {
+    let (mut value, mut count) = (first, 8);
+    loop {
+        let word = Cursor(text.get(count..).unwrap_or_default()).word();
+        let n = leading_digits(word);
+        if count + n > DIGITS_MAX as usize {
+            return (0, 0);
+        }
+        if n > 0 {
+            value = value * POW10[n] + value_of(word, n);
+        }
+        count += n;
+        if n < 8 {
+            return (value, count as u32);
+        }
+    }
 }
 
 #[cold]
@@ -277,11 +363,18 @@ mod tests {
             let mut cursor = Cursor::new(whole.as_bytes());
             let read = cursor.digits();
             if text.is_empty() || text.len() > 18 {
-                prop_assert_eq!(read, None);
+                prop_assert_eq!(read, (0, 0));
             } else {
-                prop_assert_eq!(read, Some((text.parse().unwrap(), text.len() as u32)));
+                prop_assert_eq!(read, (text.parse().unwrap(), text.len() as u32));
                 prop_assert_eq!(cursor.0, rest.as_bytes());
             }
+            let good = (1..=18).contains(&text.len()) && (text.len() == 1 || !text.starts_with('0'));
+            let mut skipped = Cursor::new(whole.as_bytes());
+            prop_assert_eq!(skipped.skip_int().map(|()| skipped.0), good.then_some(rest.as_bytes()));
+            let value: Option<u64> = if good { text.parse().ok() } else { None };
+            prop_assert_eq!(Cursor::new(whole.as_bytes()).int(), value);
+            prop_assert_eq!(Cursor::new(whole.as_bytes()).millis(), value.filter(|_| text.len() == 13));
+            prop_assert_eq!(Cursor::new(whole.as_bytes()).byte(), value.and_then(|value| u8::try_from(value).ok()));
         }
 
         #[test]

@@ -365,7 +365,7 @@ impl Gateway {
         let symbol = symbol.as_ref().map_or("*", |symbol| symbol.as_str());
         match topic.channel() {
             Channel::Bars => format!("{symbol}/{}", self.timeframes.label(topic.level())),
-            Channel::Trades | Channel::Quotes => symbol.to_owned(),
+            Channel::Trades | Channel::Quotes | Channel::Status => symbol.to_owned(),
         }
     }
 }

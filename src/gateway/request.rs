@@ -80,8 +80,8 @@ impl Gateway {
             );
             return self.reply_error(slot, id.as_deref(), "too_many_subscriptions", &message);
         }
-        // Quotes are states altogether; trades have none.
-        delivery.forming = channel == Channel::Quotes || (channel == Channel::Bars && delivery.forming);
+        // Quotes and status are states altogether; trades have none.
+        delivery.forming = channel.is_state() || (channel == Channel::Bars && delivery.forming);
         let Some(terms) = self.terms(slot, &delivery) else {
             let message = format!(
                 "throttle_ms, batch_ms and format differ in {LANES_MAX} ways on this connection already, the most allowed; use one of those"
@@ -237,6 +237,7 @@ pub(super) fn topic_of(channel: Channel, symbol: SymbolId, level: usize) -> Topi
         Channel::Bars => Topic::bars(symbol, level),
         Channel::Trades => Topic::trades(symbol),
         Channel::Quotes => Topic::quotes(symbol),
+        Channel::Status => Topic::status(symbol),
     }
 }
 

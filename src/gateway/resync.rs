@@ -1,6 +1,6 @@
 //! Making clients whole after events were lost on the way from a shard, or closing those that cannot be.
 
-use crate::model::{Channel, Event, SymbolId, Topic};
+use crate::model::{Event, SymbolId, Topic};
 
 use super::Gateway;
 use super::join::{Ask, Purpose};
@@ -86,7 +86,7 @@ impl Gateway {
         entry.resync = 0;
         let lost = !recovered && entry.sequence != event.sequence;
         entry.sequence = event.sequence;
-        if lost && event.topic.channel() != Channel::Quotes {
+        if lost && !event.topic.channel().is_state() {
             let members: Vec<u32> =
                 self.topics.row(row).members.iter().map(|member| member.connection).collect();
             let reason = format!("facts of {} were lost; subscribe again", self.topic_name(event.topic));

@@ -111,6 +111,9 @@ pub struct WildMember {
     pub done: Vec<bool>,
 }
 
+/// Trades, quotes and status.
+const CHANNELS_WITHOUT_LEVELS: usize = 3;
+
 /// The topics of one gateway.
 pub struct Topics {
     levels: usize,
@@ -128,7 +131,7 @@ pub struct Topics {
 impl Topics {
     /// None yet; bars have `levels` timeframes.
     pub fn new(levels: usize) -> Self {
-        let kinds = levels + 2;
+        let kinds = levels + CHANNELS_WITHOUT_LEVELS;
         Self {
             levels,
             rows: Vec::new(),
@@ -142,7 +145,7 @@ impl Topics {
         }
     }
 
-    /// Which of the kinds of topic a symbol has: its timeframes' bars, then trades, then quotes. `None` for a level that does
+    /// Which of the kinds of topic a symbol has: its timeframes' bars, then trades, quotes, status. `None` for a level that does
     /// not exist.
     #[inline]
     pub fn kind(&self, topic: Topic) -> Option<usize> {
@@ -150,6 +153,7 @@ impl Topics {
             Channel::Bars => (topic.level() < self.levels).then_some(topic.level()),
             Channel::Trades => Some(self.levels),
             Channel::Quotes => Some(self.levels + 1),
+            Channel::Status => Some(self.levels + 2),
         }
     }
 
@@ -158,7 +162,7 @@ impl Topics {
         if topic.symbol == SymbolId::ANY {
             return None;
         }
-        Some(topic.symbol.index() * (self.levels + 2) + self.kind(topic)?)
+        Some(topic.symbol.index() * (self.levels + CHANNELS_WITHOUT_LEVELS) + self.kind(topic)?)
     }
 
     /// The row of a topic that someone wants.

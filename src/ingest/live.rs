@@ -14,11 +14,17 @@ use crate::model::{RestWish, SymbolCache, Tick, TickKind, UnixNanos};
 use crate::runtime::resolver::{Name, Resolver};
 use crate::runtime::{Bell, Clock, Latency, Receiver, Registrar, Report, Turned};
 
+use super::Router;
 use super::source::Source;
-use super::{READS_PER_TURN, Router};
 
 /// Tokens of pools' sockets begin here, above those of listeners and what they accepted.
 pub(super) const FIRST_TOKEN: usize = 1 << 32;
+/// How many messages one connection may bring in one turn: about a tenth of what a read of a busy one holds.
+const MESSAGES_PER_TURN: usize = 64;
+/// How many ticks, more or less one message: some 100 µs of parsing before the next connection has its turn.
+const TICKS_PER_TURN: usize = 1024;
+/// Ticks that go to the rings together, more or less one message: asking the rings and the clock for each costs as much as parsing.
+const BATCH_TICKS: usize = 64;
 /// How many ticks of the REST thread are taken in one turn.
 const ANSWERS_PER_TURN: usize = 1024;
 /// How many commands may wait. They come from people and signals.
@@ -262,31 +268,47 @@ impl Live {
 
     /// Reads every connection, message by message, until it has no more, its budget is spent or a ring is full.
     fn sweep(&mut self, ground: &mut Ground<'_>, turned: &mut Turned) {
+        if self.is_stalled() {
+            return;
+        }
         let n = self.slots.len();
         let first = self.first;
         self.first = (first + 1) % n.max(1);
         for step in 0..n {
             let (at, slot) = self.slots[(first + step) % n];
-            for reads in 0.. {
-                if !self.pending.is_empty() {
-                    return;
-                }
-                if reads == READS_PER_TURN {
+            let mut ticks = 0;
+            for messages in 0.. {
+                if messages == MESSAGES_PER_TURN || ticks >= TICKS_PER_TURN {
                     turned.more = true;
                     break;
                 }
                 let (client, mut cx, mut means) = self.lend(at, ground);
                 let after = client.read(slot, &mut cx, &mut means);
                 turned.work += usize::from(after != After::Drained);
-                if !self.pending.is_empty() {
-                    let spent = ground.clock.now() - ground.now;
-                    ground.read_to_parsed.record_n(spent, self.pending.len() as u64);
-                    self.dispatch(ground);
+                if self.pending.len() >= BATCH_TICKS || after != After::More {
+                    ticks += self.pending.len();
+                    self.hand_on(ground);
+                    if self.is_stalled() {
+                        return;
+                    }
                 }
                 if after != After::More {
                     break;
                 }
             }
+            self.hand_on(ground);
+            if self.is_stalled() {
+                return;
+            }
+        }
+    }
+
+    /// Sends what was just parsed, and measures how long that took.
+    fn hand_on(&mut self, ground: &mut Ground<'_>) {
+        if !self.pending.is_empty() {
+            let spent = ground.clock.now() - ground.now;
+            ground.read_to_parsed.record_n(spent, self.pending.len() as u64);
+            self.dispatch(ground);
         }
     }
 

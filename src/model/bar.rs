@@ -79,7 +79,7 @@ impl BarFlags {
         Self(self.0 | other.0)
     }
 
-    /// These flags but for `other`.
+    /// These but for `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

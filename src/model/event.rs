@@ -3,9 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::bar::{Bar, BarFlags, BarState, Reason};
+use super::calendar::MarketStatus;
 use super::price::{Notional, Price, Size, Volume};
 use super::tick::{Tick, Venue};
-use super::time::UnixNanos;
+use super::time::{Nanos, UnixNanos};
 use super::topic::Topic;
 
 /// What an [`Event`] carries.
@@ -33,17 +34,19 @@ pub enum EventKind {
     /// What a symbol's day is with the fact of bars that comes next: same topic, same sequence. Only where
     /// [`super::Ask::Days`] asked for it.
     Day = 9,
+    /// Whether the market is open: a state.
+    Status = 10,
 }
 
-/// A symbol's day by its closed finest bars. 80 bytes.
+/// A symbol's day by its closed finest bars: its calendar's day, or the UTC day. 80 bytes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Day {
-    /// Sum of sizes since 00:00 UTC, 1e-8.
+    /// Sum of sizes since the day began, 1e-8.
     pub volume: Volume,
-    /// Sum of price times size since 00:00 UTC, 1e-17.
+    /// Sum of price times size since the day began, 1e-17.
     pub notional: Notional,
-    /// Price of the first trade since 00:00 UTC.
+    /// Price of the first trade since the day began.
     pub open: Price,
     reserved: [u64; 5],
 }
@@ -52,7 +55,7 @@ pub struct Day {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Quote {
-    /// Volume traded since 00:00 UTC as far as seen, 1e-8.
+    /// Volume traded since the day began as far as seen, 1e-8.
     pub volume: Volume,
     /// Best bid; 0 where absent.
     pub bid: Price,
@@ -86,8 +89,9 @@ pub struct Quote {
 /// | 24 | `ts_recv`, ns: the same tick, when it was read |
 /// | 32 | request that it answers, 0 for a live event |
 /// | 36 | revision |
-/// | 40 | kind, bar flags, reason, 1 if recovered, 4 bytes 0 |
-/// | 48 | [`Bar`], [`Quote`], [`Day`] or [`Tick`] |
+/// | 40 | kind, bar flags, reason, 1 if recovered |
+/// | 44 | of a bar whose interval is not as long as its timeframe: how long, s; otherwise 0 |
+/// | 48 | [`Bar`], [`Quote`], [`Day`], [`MarketStatus`] or [`Tick`] |
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub struct Event {
@@ -108,7 +112,7 @@ pub struct Event {
     pub flags: BarFlags,
     reason: u8,
     recovered: u8,
-    reserved: [u8; 4],
+    length_s: u32,
     body: [u64; 10],
 }
 
@@ -155,6 +159,11 @@ impl Event {
         Self { body: bytemuck::must_cast(*day), ..Self::new(EventKind::Day, topic, sequence) }
     }
 
+    /// Whether the market is open.
+    pub fn status(topic: Topic, status: &MarketStatus) -> Self {
+        Self { body: bytemuck::must_cast(*status), ..Self::new(EventKind::Status, topic, 0) }
+    }
+
     /// Begins the answer to `request`.
     pub fn answer_begin(topic: Topic, request: u32, recovered: bool) -> Self {
         Self { request, recovered: u8::from(recovered), ..Self::new(EventKind::AnswerBegin, topic, 0) }
@@ -194,6 +203,21 @@ impl Event {
         self
     }
 
+    /// Says that a bar's interval is so many seconds long and not as long as its timeframe; 0: it is.
+    #[inline]
+    #[must_use]
+    pub fn lasting(mut self, length_s: u32) -> Self {
+        self.length_s = length_s;
+        self
+    }
+
+    /// When a bar of this timeframe ends.
+    #[inline]
+    pub fn bar_end(&self, timeframe: Nanos) -> UnixNanos {
+        let length = if self.length_s == 0 { timeframe } else { Nanos::from_secs(i64::from(self.length_s)) };
+        self.as_bar().start + length
+    }
+
     /// Marks it as part of the answer to `request`.
     #[inline]
     #[must_use]
@@ -215,6 +239,7 @@ impl Event {
             6 => EventKind::AnswerEnd,
             8 => EventKind::AnswerDone,
             9 => EventKind::Day,
+            10 => EventKind::Status,
             _ => EventKind::Resync,
         }
     }
@@ -257,6 +282,11 @@ impl Event {
     /// The quote it carries.
     #[inline]
     pub fn as_quote(&self) -> Quote {
+        bytemuck::must_cast(self.body)
+    }
+
+    /// The market status it carries.
+    pub fn as_status(&self) -> MarketStatus {
         bytemuck::must_cast(self.body)
     }
 

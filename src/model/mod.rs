@@ -1,6 +1,7 @@
 //! The words of the engine as plain `Copy` records, their layouts asserted.
 
 pub mod bar;
+pub mod calendar;
 pub mod decimal;
 pub mod event;
 pub mod price;

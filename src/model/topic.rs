@@ -14,11 +14,13 @@ pub enum Channel {
     Trades = 1,
     /// Top of book: a state.
     Quotes = 2,
+    /// Whether the market is open, and until when: a state.
+    Status = 3,
 }
 
 impl Channel {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Bars, Self::Trades, Self::Quotes];
+    pub const ALL: [Self; 4] = [Self::Bars, Self::Trades, Self::Quotes, Self::Status];
 
     /// As the protocols spell it.
     pub const fn name(self) -> &'static str {
@@ -26,7 +28,13 @@ impl Channel {
             Self::Bars => "bars",
             Self::Trades => "trades",
             Self::Quotes => "quotes",
+            Self::Status => "status",
         }
+    }
+
+    /// Whether it has states alone, and no facts.
+    pub const fn is_state(self) -> bool {
+        matches!(self, Self::Quotes | Self::Status)
     }
 
     /// The channel of a name.
@@ -38,7 +46,8 @@ impl Channel {
         match byte {
             0 => Self::Bars,
             1 => Self::Trades,
-            _ => Self::Quotes,
+            2 => Self::Quotes,
+            _ => Self::Status,
         }
     }
 }
@@ -68,6 +77,11 @@ impl Topic {
     /// The quotes of a symbol.
     pub const fn quotes(symbol: SymbolId) -> Self {
         Self { symbol, channel: Channel::Quotes as u8, level: 0, reserved: [0; 2] }
+    }
+
+    /// The market status of a symbol.
+    pub const fn status(symbol: SymbolId) -> Self {
+        Self { symbol, channel: Channel::Status as u8, level: 0, reserved: [0; 2] }
     }
 
     /// The same channel and timeframe of another symbol.

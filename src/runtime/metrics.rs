@@ -7,6 +7,31 @@ use hdrhistogram::Histogram;
 
 use crate::model::{Nanos, UnixNanos};
 
+/// An enum of counters: each variant with the name that reports call it by, and what it counts.
+macro_rules! counters {
+    ($(#[$about:meta])* enum $counters:ident; $($variant:ident $name:literal $doc:literal,)*) => {
+        $(#[$about])*
+        #[repr(u8)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $counters {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl $counters {
+            /// All of them, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// What counters and notes call it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+pub(crate) use counters;
+
 /// Longest latency told apart, ns: one minute.
 const HIGHEST_NS: u64 = 60_000_000_000;
 
@@ -67,6 +92,50 @@ pub fn empty() -> Histogram<u64> {
     match Histogram::new_with_bounds(1, HIGHEST_NS, 3) {
         Ok(histogram) => histogram,
         Err(_) => unreachable!("constant bounds within what the crate takes"),
+    }
+}
+
+/// Notes that one source may make each second.
+const NOTES_PER_SECOND: u32 = 5;
+
+/// Lines for the log at a bounded rate, as whoever sends bad input decides how many there are to write.
+#[derive(Debug)]
+pub struct Notes {
+    lines: Vec<String>,
+    since: UnixNanos,
+    made: u32,
+    left_out: u64,
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self { lines: Vec::new(), since: UnixNanos::MIN, made: 0, left_out: 0 }
+    }
+}
+
+impl Notes {
+    /// Adds one, unless this second has had its own: then it is counted.
+    pub fn add(&mut self, now: UnixNanos, note: impl FnOnce() -> String) {
+        if now.since(self.since) >= Nanos::from_secs(1) {
+            self.since = now;
+            self.made = 0;
+        }
+        if self.made < NOTES_PER_SECOND {
+            self.made += 1;
+            self.lines.push(note());
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// How many were left out since start.
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Those made since the last call.
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
     }
 }
 

@@ -14,12 +14,14 @@ pub struct Wants {
     pub trades: bool,
     /// Quotes are wanted.
     pub quotes: bool,
+    /// The market status is wanted.
+    pub status: bool,
     /// Timeframes whose facts are to be preceded by the day, by level.
     pub days: u32,
 }
 
 impl Wants {
-    /// Nothing is wanted.
+    /// Nothing that ticks bring is wanted.
     pub const fn is_empty(self) -> bool {
         self.forming == 0 && !self.trades && !self.quotes
     }
@@ -30,6 +32,7 @@ impl Wants {
             Channel::Bars => self.forming &= !(1 << topic.level()),
             Channel::Trades => self.trades = true,
             Channel::Quotes => self.quotes = true,
+            Channel::Status => self.status = true,
         }
     }
 
@@ -41,6 +44,7 @@ impl Wants {
             }
             Channel::Trades => self.trades = false,
             Channel::Quotes => self.quotes = false,
+            Channel::Status => self.status = false,
         }
     }
 
@@ -49,6 +53,7 @@ impl Wants {
             forming: self.forming | other.forming,
             trades: self.trades | other.trades,
             quotes: self.quotes | other.quotes,
+            status: self.status | other.status,
             days: self.days | other.days,
         }
     }
@@ -94,6 +99,9 @@ pub struct Link {
     any: Wants,
     dirty: Vec<u32>,
     is_dirty: Vec<bool>,
+    /// Symbols whose market status is to be sent.
+    changed: Vec<u32>,
+    is_changed: Vec<bool>,
     /// How often the ring was declared broken.
     pub broken_count: u64,
     /// Facts that were discarded while it was.
@@ -115,6 +123,8 @@ impl Link {
             any: Wants::default(),
             dirty: Vec::new(),
             is_dirty: Vec::new(),
+            changed: Vec::new(),
+            is_changed: Vec::new(),
             broken_count: 0,
             discarded: 0,
         }
@@ -125,6 +135,8 @@ impl Link {
         self.wants.push(Wants::default());
         self.is_dirty.push(false);
         self.dirty.reserve(self.wants.len() - self.dirty.len());
+        self.is_changed.push(false);
+        self.changed.reserve(self.wants.len() - self.changed.len());
     }
 
     /// What is wanted of a symbol, by name or by wildcard.
@@ -268,6 +280,25 @@ impl Link {
         }
     }
 
+    /// Notes that a symbol's market status changed, if anybody wants it.
+    pub fn touch_status(&mut self, symbol: u32) {
+        if self.wants(symbol).status && !std::mem::replace(&mut self.is_changed[symbol as usize], true) {
+            self.changed.push(symbol);
+        }
+    }
+
+    /// Takes a symbol whose market status is to be sent.
+    pub fn pop_changed(&mut self) -> Option<u32> {
+        let symbol = self.changed.pop()?;
+        self.is_changed[symbol as usize] = false;
+        Some(symbol)
+    }
+
+    /// Whether a market status waits for room.
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Takes a symbol whose states are to be sent.
     pub fn pop_dirty(&mut self) -> Option<u32> {
         let symbol = self.dirty.pop()?;
@@ -282,7 +313,11 @@ impl Link {
 
     /// Something is left to move once the ring has room.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.pending.is_empty() && self.dirty.is_empty() && !self.broken
+        self.waiting.is_empty()
+            && self.pending.is_empty()
+            && self.dirty.is_empty()
+            && self.changed.is_empty()
+            && !self.broken
     }
 
     /// The last look before sleeping.

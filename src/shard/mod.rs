@@ -11,11 +11,11 @@ pub mod record;
 pub mod timers;
 pub mod trades;
 
-use crate::model::{Channel, Event, Nanos, SymbolId, Tick, TickKind, Topic, UnixNanos};
+use crate::model::{Channel, Event, Nanos, SymbolId, SymbolTable, Tick, TickKind, Topic, UnixNanos};
 use crate::runtime::{Latency, Ready, Receiver, Report, Stage, Turned};
 
 pub use candle::{
-    Audit, BarClock, BarsFrom, BuiltBy, CandleOptions, Candles, Difference, KeepTrades, Refusal, Sink,
+    Audit, BarClock, BarsFrom, BuiltBy, CandleOptions, Candles, Difference, Fill, KeepTrades, Refusal, Sink,
     Tallies, Verdict, When,
 };
 pub use link::{Link, Patience};
@@ -79,6 +79,11 @@ impl Shard {
         }
     }
 
+    /// Says where symbols' names are, for calendars that are chosen by name.
+    pub fn know_names(&mut self, names: SymbolTable) {
+        self.candles.know_names(names);
+    }
+
     /// Its candles, for tests and reports.
     pub fn candles(&self) -> &Candles {
         &self.candles
@@ -111,11 +116,18 @@ impl Shard {
     fn local(&mut self, id: SymbolId) -> u32 {
         let symbol = self.candles.local(id);
         if symbol as usize >= self.watched.len() {
-            self.links.iter_mut().for_each(Link::add_symbol);
-            self.watched.push(false);
-            self.refresh_watched(symbol);
+            self.welcome(symbol);
         }
         symbol
+    }
+
+    /// A symbol never heard of: whoever wants all of them wants it too.
+    #[cold]
+    fn welcome(&mut self, symbol: u32) {
+        self.links.iter_mut().for_each(Link::add_symbol);
+        self.watched.push(false);
+        self.refresh_watched(symbol);
+        self.touch_status(symbol);
     }
 
     fn take_ticks(&mut self, now: UnixNanos) -> usize {
@@ -167,6 +179,9 @@ impl Shard {
         let symbol = self.local(tick.symbol);
         let before = self.candles.trade_sequence(symbol);
         let verdict = self.candles.apply(symbol, tick, when, &mut Fan { links: &mut self.links, now });
+        if tick.kind() == TickKind::Halt {
+            self.touch_status(symbol);
+        }
         if self.watched[symbol as usize] && verdict == Verdict::Accepted {
             self.publish(symbol, tick, before, now);
         }
@@ -222,8 +237,24 @@ impl Shard {
         sent
     }
 
+    fn touch_status(&mut self, symbol: u32) {
+        self.links.iter_mut().for_each(|link| link.touch_status(symbol));
+    }
+
+    fn send_statuses(&mut self, now: UnixNanos) -> usize {
+        let mut sent = 0;
+        for link in &mut self.links {
+            while link.has_changed() && link.has_room(1) {
+                let Some(symbol) = link.pop_changed() else { break };
+                link.send(&self.candles.status(symbol, now));
+                sent += 1;
+            }
+        }
+        sent
+    }
+
     /// How many topics it answered; at [`ANSWERS_PER_TURN`] there may be more.
-    fn answer(&mut self) -> usize {
+    fn answer(&mut self, now: UnixNanos) -> usize {
         let mut answered = 0;
         for at in 0..self.links.len() {
             while let Some(pending) = self.links[at].pending.front().copied() {
@@ -231,11 +262,11 @@ impl Shard {
                     _ if answered >= ANSWERS_PER_TURN => false,
                     Some(id) => {
                         let symbol = self.local(id);
-                        let done = self.answer_topic(at, symbol, &pending);
+                        let done = self.answer_topic(at, symbol, &pending, now);
                         answered += usize::from(done);
                         done
                     }
-                    None => self.answer_wildcard(at, pending, &mut answered),
+                    None => self.answer_wildcard(at, pending, &mut answered, now),
                 };
                 if !done {
                     break;
@@ -246,12 +277,18 @@ impl Shard {
         answered
     }
 
-    fn answer_wildcard(&mut self, at: usize, mut pending: link::Pending, answered: &mut usize) -> bool {
+    fn answer_wildcard(
+        &mut self,
+        at: usize,
+        mut pending: link::Pending,
+        answered: &mut usize,
+        now: UnixNanos,
+    ) -> bool {
         while (pending.next_symbol as usize) < self.candles.symbols() {
             let symbol = pending.next_symbol;
             let topic = pending.topic.of(self.candles.symbol_id(symbol));
             let stops = *answered >= ANSWERS_PER_TURN;
-            if stops || !self.answer_topic(at, symbol, &link::Pending { topic, ..pending }) {
+            if stops || !self.answer_topic(at, symbol, &link::Pending { topic, ..pending }, now) {
                 if let Some(front) = self.links[at].pending.front_mut() {
                     front.next_symbol = symbol;
                 }
@@ -270,7 +307,7 @@ impl Shard {
     }
 
     /// One cut: history after `since` or the newest values, then the end; all at once or, without room, not yet.
-    fn answer_topic(&mut self, at: usize, symbol: u32, pending: &link::Pending) -> bool {
+    fn answer_topic(&mut self, at: usize, symbol: u32, pending: &link::Pending, now: UnixNanos) -> bool {
         let (topic, request) = (pending.topic, pending.request);
         if let Some(last) = pending.trades {
             return self.answer_trades(at, symbol, pending, last);
@@ -285,8 +322,8 @@ impl Shard {
                 self.candles.replay_bars(symbol, topic.level(), since, &mut self.scratch)
             }
             (Some(since), Channel::Trades) => self.candles.replay_trades(symbol, since, &mut self.scratch),
-            // A quote is a state: the newest is all there is to recover.
-            (Some(_), Channel::Quotes) => {
+            // These are states: the newest is all there is to recover.
+            (Some(_), Channel::Quotes | Channel::Status) => {
                 self.scratch.clear();
                 true
             }
@@ -308,6 +345,7 @@ impl Shard {
             ),
             Channel::Trades => (self.candles.newest_trade(symbol), None, self.candles.trade_sequence(symbol)),
             Channel::Quotes => (None, self.candles.newest_quote(symbol), 0),
+            Channel::Status => (None, Some(self.candles.status(symbol, now)), 0),
         };
         for event in fact.filter(|_| !recovered).into_iter().chain(state) {
             link.send(&event.answering(request));
@@ -400,8 +438,13 @@ impl Stage for Shard {
             self.end_input(now);
             work += 1;
         }
-        work += self.send_states();
-        let answered = self.answer();
+        if let Some(markets) = self.candles.move_markets(now) {
+            for symbol in (0..self.candles.symbols() as u32).filter(|&s| self.candles.is_among(s, markets)) {
+                self.links.iter_mut().for_each(|link| link.touch_status(symbol));
+            }
+        }
+        work += self.send_states() + self.send_statuses(now);
+        let answered = self.answer(now);
         work += answered;
         let more = (!drained && !held) || answered >= ANSWERS_PER_TURN;
         self.links.iter_mut().for_each(Link::flush);
@@ -413,7 +456,7 @@ impl Stage for Shard {
     fn deadline(&self) -> Option<UnixNanos> {
         let live = self.candles.options().clock == BarClock::Live;
         let timer = self.candles.next_timer().filter(|_| live);
-        self.links.iter().filter_map(Link::deadline).chain(timer).min()
+        self.links.iter().filter_map(Link::deadline).chain(timer).chain(self.candles.markets_due()).min()
     }
 
     fn has_work(&self) -> bool {
@@ -433,6 +476,8 @@ impl Stage for Shard {
         report.count("unknown_conditions", tallies.unknown_conditions);
         report.count("late", tallies.late);
         report.count("bars_closed", tallies.closed);
+        report.count("bars_filled", tallies.filled);
+        report.count("fills_stopped", tallies.fills_stopped);
         report.count("bars_revised", tallies.revised);
         report.count("sealed_early", tallies.sealed_early);
         report.count("trades_forgotten", tallies.trades_evicted);

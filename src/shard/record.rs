@@ -239,7 +239,8 @@ impl Record {
     /// never tie. Emptied bars add nothing but their flags.
     #[inline]
     pub fn merge(&mut self, part: &Self) {
-        self.flags = self.flags.with(part.flags);
+        // A part that was filled does not make the whole so.
+        self.flags = self.flags.with(part.flags.without(BarFlags::SYNTHETIC));
         if self.lacks.and(part.lacks) != Fields::NONE {
             return self.merge_in_part(part);
         }
@@ -310,6 +311,12 @@ impl Record {
         self.lacks.but(Fields::CLOSE) == Fields::NONE
     }
 
+    /// Whether it is to be seen: whole, or there to fill a hole.
+    #[inline]
+    pub fn is_published(&self) -> bool {
+        self.is_whole() || self.flags.has(BarFlags::SYNTHETIC)
+    }
+
     /// How many trades are in it, whatever they moved.
     pub fn prints(&self) -> u64 {
         self.bar.trades + u64::from(self.uncounted)
@@ -325,7 +332,12 @@ impl Record {
         if self.is_whole() {
             return self.bar;
         }
-        Bar { volume: Volume(0), notional: Notional(0), trades: 0, ..self.bar }
+        let bar = Bar { volume: Volume(0), notional: Notional(0), trades: 0, ..self.bar };
+        if !self.flags.has(BarFlags::SYNTHETIC) {
+            return bar;
+        }
+        // A trade that moved only some of its prices is no news of the others.
+        Bar { open: bar.close, high: bar.close, low: bar.close, ..bar }
     }
 
     /// Takes the candle of `fresh`, keeping its own place among the facts. Prices that `fresh` has none for stay.

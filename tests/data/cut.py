@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 EQUITIES = "us-equities-trades-201310.csv.gz"
+BARS = "us-equities-bars-201310.csv.gz"
 CRYPTO = "binance-trades-20240808.csv.gz"
 FX = "fx-quotes-201405.csv.gz"
 USDM = "binance-usdm-btcusdt-raw-ws-20240808.txt.gz"
@@ -38,6 +39,12 @@ def rows(path, start, end):
                 return
             if at >= start:
                 yield row
+
+
+def bars(path, start, end):
+    """The rows of bars that begin in [start, end)."""
+    with gzip.open(path, "rt", newline="") as file:
+        yield from (row for row in csv.DictReader(file) if start <= int(row["open_time_ms"]) < end)
 
 
 def write(name, text):
@@ -70,6 +77,12 @@ def cut_csv(source):
         "equities-trades.csv.gz",
         same("symbol", "timestamp_ms", "price", "size", "exchange", "conditions_hex", "suspicious"),
         rows(source / EQUITIES, ms("2013-10-08T08:00:00+00:00"), ms("2013-10-08T13:41:00+00:00")),
+    )
+    # The source's own bars of the same trades, minutes that are whole in the cut.
+    write_csv(
+        "equities-bars.csv.gz",
+        same("symbol", "tf", "open_time_ms", "open", "high", "low", "close", "volume"),
+        bars(source / BARS, ms("2013-10-08T08:00:00+00:00"), ms("2013-10-08T13:41:00+00:00")),
     )
     write_csv(
         "demo-crypto.csv.gz",

@@ -177,7 +177,7 @@ fn await_ping<S: std::io::Read + std::io::Write>(socket: &mut tungstenite::WebSo
 #[test]
 fn an_end_without_a_close_is_told_plain_and_under_tls() {
     let authority = Authority::new("cut.pem", &["127.0.0.1"]);
-    let venue = Venue::new(vec![ws(|socket| await_request(socket))]);
+    let venue = Venue::new(vec![ws(await_request)]);
     let mut rig = Rig::new(vec![source("v", endpoint(venue.addr))]);
     rig.until_note("lost: ended without a close");
     venue.finish(&mut rig);

@@ -203,7 +203,7 @@ pub fn await_request<S: Read + Write>(socket: &mut WebSocket<S>) {
 /// An authority, and a server that it vouches for.
 pub struct Authority {
     pub ca_file: PathBuf,
-    config: Arc<ServerConfig>,
+    pub config: Arc<ServerConfig>,
 }
 
 impl Authority {

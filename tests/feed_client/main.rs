@@ -5,4 +5,6 @@
 
 mod failures;
 mod harness;
+mod speed;
+mod tls;
 mod ways;

@@ -35,6 +35,7 @@ fn trades_come_over_a_plain_connection_and_the_engine_says_goodbye() {
 fn the_request_is_what_was_configured_and_offers_no_extension() {
     let script: Script<String> = Box::new(|stream| {
         let mut text = String::new();
+        #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
         let look = |request: &tungstenite::handshake::server::Request, answer| {
             text = format!("{} {:?}", request.uri(), request.headers());
             Ok(answer)

@@ -13,8 +13,8 @@ const SYMBOLS: usize = 24;
 const TAKEOVER_MS: i64 = 2_000;
 /// A subscription without an answer is asked for again after this.
 const ASK_AGAIN_MS: i64 = 3_000;
-/// A symbol is subscribed to at two places no longer than two requests and their answers, and the turns between.
-const OVERLAP_MS: i64 = 200;
+/// A symbol is subscribed to at two places until the old one was heard again, for which it is pinged after 2 s of silence.
+const OVERLAP_MS: i64 = 2_500;
 /// How wide a gap may be beyond what was truly not served: a margin and two latencies at each side.
 const SLACK_MS: i64 = 100;
 const COOLDOWN_S: i64 = 40;
@@ -38,9 +38,8 @@ struct Chaos {
     /// Since when a symbol is not served.
     unserved: BTreeMap<usize, i64>,
     lines: usize,
-    members: usize,
-    /// When a member was put out, and how many others of its line stayed.
-    put_out: Vec<(i64, usize, usize)>,
+    /// How often a member was put out.
+    put_out: usize,
 }
 
 impl Chaos {
@@ -60,8 +59,7 @@ impl Chaos {
             deaf_until: 0,
             unserved: BTreeMap::new(),
             lines,
-            members,
-            put_out: Vec::new(),
+            put_out: 0,
         }
     }
 
@@ -129,9 +127,9 @@ impl Chaos {
         self.seen.read = self.world.log.len();
     }
 
-    fn cycle(&mut self, healing_only: bool) {
+    fn cycle(&mut self) {
         let alive = self.world.alive();
-        if !alive.is_empty() && !healing_only {
+        if !alive.is_empty() {
             let victim = alive[self.world.random.below(alive.len() as u64) as usize];
             match self.world.random.below(8) {
                 0 => self.world.cut(victim, Loss::Reset),
@@ -154,18 +152,8 @@ impl Chaos {
                 5 => {
                     // Another program takes one of the account's places, and gives it back later.
                     let up = self.world.alive().len();
-                    let oldest =
-                        self.world.alive().into_iter().min_by_key(|wire| self.world.wires[*wire].authorized);
-                    let line = oldest.map_or(0, |wire| self.world.wires[wire].line);
-                    let stay = self
-                        .world
-                        .alive()
-                        .iter()
-                        .filter(|wire| self.world.wires[**wire].line == line)
-                        .count()
-                        - 1;
                     self.world.places = up.saturating_sub(1);
-                    self.put_out.push((self.world.now, line, stay));
+                    self.put_out += 1;
                     self.world.put_out_the_oldest();
                     let ms = 1_000 + self.world.random.below(6_000) as i64;
                     self.pass(ms);
@@ -192,6 +180,22 @@ impl Chaos {
         self.pass(ms);
     }
 
+    /// What was ordered about a symbol around a time, for whoever looks into a failure.
+    fn orders_around(&self, symbol: usize, ms: i64) -> String {
+        let param = format!("T.S{symbol}");
+        let near = self.world.log.iter().filter(|(at, ..)| (ms - 8_000..ms + 8_000).contains(at));
+        let lines = near.filter_map(|(at, line, order)| match order {
+            Order::Send { slot, text } => {
+                let text = String::from_utf8_lossy(text);
+                let named = text.split(['"', ',']).any(|word| word == param);
+                named.then(|| format!("{at} {line}/{slot} {}", &text[..24]))
+            }
+            Order::Ping { .. } => None,
+            other => Some(format!("{at} {line} {other:?}")),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Every trade arrived on some connection, or a gap says that it may be missing; and gaps are no wider than they need be.
     fn settle_accounts(&mut self) -> (usize, usize) {
         let gaps: Vec<_> = (0..SYMBOLS).map(|symbol| self.world.gaps(symbol)).collect();
@@ -205,8 +209,9 @@ impl Chaos {
             let told = gaps[*symbol].iter().any(|(from, to)| from <= ms && ms < to);
             assert!(
                 told,
-                "trade {id} of S{symbol} at {ms} is missing and no gap says so: {:?}",
-                gaps[*symbol]
+                "trade {id} of S{symbol} at {ms} is missing and no gap says so: {:?}\n{}",
+                gaps[*symbol],
+                self.orders_around(*symbol, *ms)
             );
         }
         // The other way round: within a gap, but for its edges, nothing arrives.
@@ -229,12 +234,12 @@ impl Chaos {
 
 #[test]
 fn whatever_happens_what_is_lost_is_told_and_what_lives_serves() {
-    let mut lost = 0;
+    let (mut lost, mut put_out) = (0, 0);
     for (seed, lines, members) in [(1, 1, 3), (2, 1, 1), (3, 2, 1), (4, 2, 2)] {
         let mut chaos = Chaos::new(seed, lines, members);
         chaos.pass(4_000);
         for _ in 0..CYCLES / 4 {
-            chaos.cycle(false);
+            chaos.cycle();
         }
         // At the end all is well again: everything is served, and no gap is open.
         chaos.pass(20_000);
@@ -264,9 +269,9 @@ fn whatever_happens_what_is_lost_is_told_and_what_lives_serves() {
                 assert!(window[7] - window[0] > 4_000, "line {line} slot {slot}: {window:?}");
             }
         }
-        assert!(chaos.members == members && !chaos.put_out.is_empty());
+        put_out += chaos.put_out;
     }
-    assert!(lost > 100);
+    assert!(lost > 100 && put_out > 5, "{lost} trades lost, {put_out} times put out: too little was tried");
 }
 
 #[test]
@@ -306,7 +311,7 @@ fn the_same_seed_gives_the_same_orders() {
         let mut chaos = Chaos::new(seed, 1, 3);
         chaos.pass(4_000);
         for _ in 0..10 {
-            chaos.cycle(false);
+            chaos.cycle();
         }
         chaos.world.log
     };

@@ -6,7 +6,7 @@ use crate::model::{Symbol, Tick};
 
 use super::member::State;
 use super::roster::{Change, Seat, homes};
-use super::{FIRST_OPEN_MAX, Pool};
+use super::{FIRST_OPEN_MAX, LOOK_AGAIN, Pool};
 
 impl Pool {
     /// Gives every symbol its home. Done once, at the first call that has a clock.
@@ -127,10 +127,12 @@ impl Pool {
                 leaving: member.retire_by.is_some(),
                 awaited: early && !member.tried,
                 symbols_max: self.options.limits.symbols_max,
+                heard: member.heard.minus(self.options.limits.gap_margin),
             })
             .collect();
         let mut changes = Vec::new();
-        self.roster.assign(&seats, &mut changes);
+        let waits = self.roster.assign(&seats, &mut changes);
+        self.look_again_at = waits.then_some(cx.now + LOOK_AGAIN);
         for change in changes {
             match change {
                 Change::Ask(place, slot) => self.members[slot].to_ask.push_back((place, 0)),
@@ -139,7 +141,8 @@ impl Pool {
                     let asked = entry.asked.take(slot);
                     let held = entry.held.take(slot);
                     if held {
-                        coverage.leave((cx.source, slot), entry.id, self.class, cx.now, out);
+                        let until = self.members[slot].served_until(&self.options.limits);
+                        coverage.leave((cx.source, slot), entry.id, self.class, until, cx.now, out);
                     }
                     if asked || held {
                         self.members[slot].to_leave.push_back(place);
@@ -161,14 +164,14 @@ impl Pool {
     ) {
         let member = &mut self.members[slot];
         debug_assert!(!matches!(member.state, State::Resting { .. }));
-        let until = member.heard + member.offset();
-        let until = until.minus(self.options.limits.gap_margin);
+        let until = member.served_until(&self.options.limits);
         member.empty();
         for place in 0..self.roster.entries().len() {
             let entry = self.roster.entry(place);
             entry.wanted.take(slot);
             entry.asked.take(slot);
             entry.refused.take(slot);
+            entry.leaving.take(slot);
             if entry.held.take(slot) {
                 coverage.drop((cx.source, slot), entry.id, self.class, until, cx.now, out);
             }

@@ -51,7 +51,8 @@ impl Ceiling {
     /// A member was put out while the `others` that are up opened at these times. Returns how long none is tried beyond those.
     pub fn put_out(&mut self, others: &[UnixNanos], limits: &PoolLimits, now: UnixNanos) -> Nanos {
         let ourselves = others.iter().any(|at| now.since(*at) < BY_OURSELVES);
-        let before = self.places.map(|(_, hold)| hold);
+        // Fewer places, or more, are another story: its waits begin anew.
+        let before = self.places.filter(|(places, _)| *places == others.len()).map(|(_, hold)| hold);
         let first = if ourselves { COOLDOWN_MAX } else { limits.eviction_cooldown };
         let mut hold = Hold::after(before, first, now);
         if ourselves {

@@ -234,6 +234,11 @@ impl Member {
         Nanos(sorted[known / 2].0.clamp(-OFFSET_MAX.0, OFFSET_MAX.0))
     }
 
+    /// Up to when it is certain to have served, in the venue's time.
+    pub fn served_until(&self, limits: &PoolLimits) -> UnixNanos {
+        (self.heard + self.offset()).minus(limits.gap_margin)
+    }
+
     /// A place was asked for, after `tries` in vain: when it is to be answered.
     pub fn await_answer(&mut self, place: usize, tries: u8, now: UnixNanos, limits: &PoolLimits) {
         let patience =

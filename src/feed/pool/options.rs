@@ -27,8 +27,10 @@ pub struct PoolOptions {
     pub members: Vec<MemberOptions>,
     /// The lists that members name, as they were at start.
     pub universes: Universes,
-    /// Where those lists were read from, for whoever reads them anew.
+    /// Where some of those lists were read from, for whoever reads them anew, and the others, which that file may override.
     pub universe_file: Option<std::path::PathBuf>,
+    /// The lists that are not from that file.
+    pub universes_fixed: Universes,
     /// Its limits.
     pub limits: PoolLimits,
 }
@@ -159,6 +161,7 @@ impl PoolOptions {
             members: vec![member],
             universes: Universes::default(),
             universe_file: None,
+            universes_fixed: Universes::default(),
             limits,
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! A symbol has a home. While its home is open, it is served there. When that is lost, the open member with the most room takes the
 //! symbol as a guest, those of a higher priority first; it goes back once its home has come to stay. It is taken at the new place
-//! before it is left at the old one. No symbol is left where it is served to make room for another.
+//! before it is left at the old one, and left only when the old one has shown after that that it lives: it could have been dead
+//! for seconds, and then what it missed must be told. No symbol is left where it is served to make room for another.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::feed::universe::Universes;
-use crate::model::{Symbol, SymbolId};
+use crate::model::{Symbol, SymbolId, UnixNanos};
 
 use super::options::MemberOptions;
 
@@ -68,6 +69,10 @@ pub struct Entry {
     pub asked: Slots,
     /// Where it is subscribed to.
     pub held: Slots,
+    /// When the newest of those was taken.
+    pub taken_at: UnixNanos,
+    /// Where a request to leave it has not been answered yet: answers to earlier requests mean nothing there.
+    pub leaving: Slots,
     /// Where the vendor refused it, since that connection opened.
     pub refused: Slots,
 }
@@ -85,6 +90,8 @@ pub struct Seat {
     pub awaited: bool,
     /// How many symbols it may have.
     pub symbols_max: usize,
+    /// Up to when it is certain to have served.
+    pub heard: UnixNanos,
 }
 
 /// A change of what one member should have.
@@ -147,6 +154,8 @@ impl Roster {
                     wanted: none,
                     asked: none,
                     held: none,
+                    taken_at: UnixNanos::MIN,
+                    leaving: none,
                     refused: none,
                 });
                 self.by_name.insert(symbol, self.entries.len() - 1);
@@ -169,8 +178,10 @@ impl Roster {
         });
     }
 
-    /// Decides anew where each symbol should be, and says what is to change.
-    pub fn assign(&mut self, seats: &[Seat], changes: &mut Vec<Change>) {
+    /// Decides anew where each symbol should be, and says what is to change. `true` where something is left only when the member
+    /// that has it is heard again.
+    pub fn assign(&mut self, seats: &[Seat], changes: &mut Vec<Change>) -> bool {
+        let mut waits = false;
         let mut load = vec![0_usize; seats.len()];
         for entry in &self.entries {
             for (slot, load) in load.iter_mut().enumerate() {
@@ -212,9 +223,14 @@ impl Roster {
                     if !serving.is_empty() {
                         let kept = if serving.has(home) { home } else { serving.first() };
                         let coming = if wanted.and(usable).has(home) { home } else { kept };
-                        wanted = Slots::default();
-                        wanted.add(kept);
-                        wanted.add(coming);
+                        for slot in (0..seats.len()).filter(|slot| *slot != kept && *slot != coming) {
+                            let unproven = entry.held.has(slot) && seats[slot].heard < entry.taken_at;
+                            if wanted.has(slot) && unproven {
+                                waits = true;
+                            } else {
+                                wanted.take(slot);
+                            }
+                        }
                     }
                 }
             }
@@ -232,6 +248,7 @@ impl Roster {
             }
             entry.wanted = wanted;
         }
+        waits
     }
 }
 
@@ -280,7 +297,7 @@ mod tests {
     }
 
     fn seat(open: bool) -> Seat {
-        Seat { open, settled: open, leaving: false, awaited: false, symbols_max: 4 }
+        Seat { open, settled: open, leaving: false, awaited: false, symbols_max: 4, heard: UnixNanos::MAX }
     }
 
     /// Answers everything at once.
@@ -344,6 +361,24 @@ mod tests {
         changes.clear();
         roster.assign(&[leaving, seat(true), seat(false)], &mut changes);
         assert_eq!(changes, [Change::Leave(0, 0)]);
+    }
+
+    #[test]
+    fn a_symbol_is_not_left_where_nobody_was_heard_since_it_was_taken_elsewhere() {
+        let (mut roster, _) = roster(&[0]);
+        let mut changes = Vec::new();
+        roster.assign(&[seat(false), seat(true), seat(false)], &mut changes);
+        hold_all(&mut roster);
+        roster.assign(&[seat(true), seat(true), seat(false)], &mut changes);
+        hold_all(&mut roster);
+        roster.entries[0].taken_at = UnixNanos(100);
+        changes.clear();
+        let silent = Seat { heard: UnixNanos(99), ..seat(true) };
+        assert!(roster.assign(&[seat(true), silent, seat(false)], &mut changes));
+        assert_eq!(changes, []);
+        let heard = Seat { heard: UnixNanos(100), ..seat(true) };
+        assert!(!roster.assign(&[seat(true), heard, seat(false)], &mut changes));
+        assert_eq!(changes, [Change::Leave(0, 1)]);
     }
 
     proptest! {

@@ -24,7 +24,7 @@ pub(super) const ROW: SessionRow = SessionRow {
     ],
     channels_default: &["trades"],
     url_default: "wss://stream.data.alpaca.markets/v2/sip",
-    key: Key::Two,
+    key: Key::Two("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"),
     // Plans differ, down to 30 symbols; the vendor's own answer, 405, is what counts.
     streams_max: 40_000,
     // About 2 KiB a message, where 16 KiB are the most the vendor reads.

@@ -22,7 +22,7 @@ pub(super) const ROW: SessionRow = SessionRow {
     ],
     channels_default: &["T"],
     url_default: "wss://socket.massive.com/stocks",
-    key: Key::One,
+    key: Key::One("MASSIVE_API_KEY"),
     // The vendor names none; all US stocks are about 12,000 and have three channels of use.
     streams_max: 40_000,
     // About 1 KiB a message.

@@ -144,10 +144,10 @@ pub struct SessionRow {
 pub enum Key {
     /// Nothing.
     None,
-    /// An API key.
-    One,
-    /// An API key and its secret.
-    Two,
+    /// An API key, by custom in this environment variable.
+    One(&'static str),
+    /// An API key and its secret, by custom in these.
+    Two(&'static str, &'static str),
 }
 
 impl SessionRow {

@@ -2,11 +2,12 @@
 //!
 //! A ticker's price is the close of its day's bar as it forms (of the coarsest timeframe there is), so a `price_update` is a state:
 //! whoever is slow skips to the newest. Channels `patterns` and `alerts` can be subscribed to and say nothing, for nothing finds
-//! patterns or evaluates alerts yet; `market_status` says once that it is unknown, for there is no calendar yet. `change` and
-//! `change_percent` are null: a previous close is not known.
+//! patterns or evaluates alerts yet. `market_status` is that of the first calendar there is, again at each change; without a calendar
+//! it is said once that it is unknown. `change` and `change_percent` are null: a previous close is not known.
 
 use serde_json::{Map, Value};
 
+use crate::model::calendar::{CalendarRules, Standing};
 use crate::model::{Channel, Event, EventKind, Nanos, Timeframes, UnixNanos};
 
 use super::json::{iso_millis, put, string};
@@ -21,7 +22,6 @@ const HISTORY_TRADES: usize = 100;
 const MARKET_STATUS: &str = "market_status";
 const SUBSCRIBED: &str = "subscribed";
 const UNSUBSCRIBED: &str = "unsubscribed";
-const TOLD: &str = "told";
 
 /// The dialect.
 pub struct Legend;
@@ -38,6 +38,9 @@ impl Dialect for Legend {
     }
 
     fn event(&self, out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
+        if event.kind() == EventKind::Status {
+            return market_status(out, event, scene);
+        }
         // What closes or revises a day is no news of the price, unless it is all there is to begin with.
         if event.kind() != EventKind::BarForming && !scene.snapshot {
             return;
@@ -62,12 +65,15 @@ impl Dialect for Legend {
                 put(out, r#"{"type":"connection","status":"connected","connection_id":"#);
                 string(out, connection);
             }
+            Reply::Subscribed { channel: Channel::Status, .. } => {
+                subscription(out, SUBSCRIBED, "channel", MARKET_STATUS);
+            }
+            Reply::Unsubscribed { channel: Some(Channel::Status), .. } => {
+                subscription(out, UNSUBSCRIBED, "channel", MARKET_STATUS);
+            }
             Reply::Subscribed { symbols, .. } => subscription(out, SUBSCRIBED, "ticker", ticker(symbols)),
             Reply::Unsubscribed { symbols, .. } => {
                 subscription(out, UNSUBSCRIBED, "ticker", ticker(symbols));
-            }
-            Reply::Acknowledged { action: TOLD, .. } => {
-                put(out, r#"{"type":"market_status","status":"unknown","next_open":null,"next_close":null"#);
             }
             Reply::Acknowledged { action, what } => subscription(out, action, "channel", what),
             Reply::History { symbol, trades } => history(out, symbol, trades),
@@ -80,6 +86,35 @@ impl Dialect for Legend {
         }
         end(out, now);
     }
+}
+
+/// In the words that a dashboard shows.
+fn market_status(out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
+    let status = event.as_status();
+    put(out, r#"{"type":"market_status","status":""#);
+    put(
+        out,
+        match status.standing() {
+            Standing::Regular => "open",
+            Standing::Pre => "pre_market",
+            Standing::Post => "after_hours",
+            Standing::Closed | Standing::Holiday => "closed",
+            Standing::Halted => "halted",
+            Standing::Unknown => "unknown",
+        },
+    );
+    out.push(b'"');
+    for (name, at) in [(r#","next_open":"#, status.next_open), (r#","next_close":"#, status.next_close)] {
+        put(out, name);
+        if at == UnixNanos::MAX {
+            put(out, "null");
+        } else {
+            out.push(b'"');
+            iso_millis(out, at);
+            out.push(b'"');
+        }
+    }
+    end(out, scene.now);
 }
 
 fn ticker(symbols: &[String]) -> &str {
@@ -150,10 +185,18 @@ fn read(text: &str, timeframes: &Timeframes, requests: &mut Vec<Parsed>) -> Resu
         push(read_ticker(&fields, action == SUBSCRIBED, timeframes)?);
         return Ok(());
     }
-    push(Request::Acknowledge { action, what });
-    if what == MARKET_STATUS && action == SUBSCRIBED {
-        push(Request::Acknowledge { action: TOLD, what });
+    if what == MARKET_STATUS {
+        let symbols = Symbols::Named(vec![read_symbol(CalendarRules::MARKET)?]);
+        let (channel, levels) = (Channel::Status, vec![0]);
+        push(if action == SUBSCRIBED {
+            let delivery = Delivery::default();
+            Request::Subscribe { channel, symbols, levels, delivery, since: None, trades: 0 }
+        } else {
+            Request::Unsubscribe { channel, symbols, levels }
+        });
+        return Ok(());
     }
+    push(Request::Acknowledge { action, what });
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::calendar::MarketStatus;
 use crate::model::{Bar, BarState, Notional, Price, Size, Symbol, SymbolId, Tick, Topic, Volume};
 
 /// 2025-11-18T10:30:00Z.
@@ -47,7 +48,7 @@ fn the_documented_requests_are_read() {
     let request = Request::Unsubscribe { channel: Channel::Bars, symbols, levels: vec![2] };
     assert_eq!(read(&ticker.replace("subscribe", "unsubscribe")), [Ok(Envelope { id: None, request })]);
     assert_eq!(read(r#"{"type":"ping"}"#), [Ok(Envelope { id: None, request: Request::Ping })]);
-    for (channel, answers) in [("patterns", 1), ("alerts", 1), ("market_status", 2)] {
+    for (channel, answers) in [("patterns", 1), ("alerts", 1)] {
         let requests = read(&format!(r#"{{"type":"subscribe","channel":"{channel}"}}"#));
         assert_eq!(requests.len(), answers, "{channel}");
         let Ok(Envelope { request: Request::Acknowledge { action, what }, .. }) = &requests[0] else {
@@ -55,6 +56,43 @@ fn the_documented_requests_are_read() {
         };
         assert_eq!((*action, *what), ("subscribed", channel));
     }
+    let market = read(r#"{"type":"subscribe","channel":"market_status"}"#);
+    let Ok(Envelope { request: Request::Subscribe { channel: Channel::Status, symbols, .. }, .. }) =
+        &market[0]
+    else {
+        panic!("{market:?}")
+    };
+    assert_eq!((market.len(), symbols), (1, &Symbols::Named(vec![Symbol::new(b"$market").unwrap()])));
+}
+
+#[test]
+fn the_market_is_told_as_open_or_closed_with_what_comes_next() {
+    let timeframes = Timeframes::parse("1m").unwrap();
+    let market = crate::model::calendar::built_in("us-equities").unwrap();
+    let topic = Topic::status(SymbolId(0));
+    let told = |status: &MarketStatus| -> Value {
+        let scene = Scene {
+            symbol: Symbol::new(b"$market").unwrap(),
+            timeframes: &timeframes,
+            now: UnixNanos(1_795_791_600_000_000_000),
+            snapshot: false,
+            look: false,
+            day: None,
+        };
+        let mut out = Vec::new();
+        Legend.event(&mut out, &Event::status(topic, status), &scene);
+        serde_json::from_slice(&out).unwrap()
+    };
+    assert_eq!(
+        told(&market.status(UnixNanos(1_795_791_600_000_000_000))),
+        json!({"type":"market_status","status":"open","next_open":"2026-11-30T14:30:00.000Z",
+            "next_close":"2026-11-27T18:00:00.000Z","timestamp":"2026-11-27T15:00:00.000Z"})
+    );
+    assert_eq!(
+        told(&MarketStatus::new(Standing::Unknown, UnixNanos::MAX)),
+        json!({"type":"market_status","status":"unknown","next_open":null,"next_close":null,
+            "timestamp":"2026-11-27T15:00:00.000Z"})
+    );
 }
 
 #[test]
@@ -96,9 +134,11 @@ fn answers_are_those_of_the_documentation() {
         reply(&Reply::Acknowledged { action: SUBSCRIBED, what: "patterns" }),
         json!({"type":"subscription","action":"subscribed","channel":"patterns","timestamp":SAID})
     );
+    let subscribed =
+        Reply::Subscribed { channel: Channel::Status, symbols: &symbols, sequences: None, recovered: None };
     assert_eq!(
-        reply(&Reply::Acknowledged { action: TOLD, what: MARKET_STATUS }),
-        json!({"type":"market_status","status":"unknown","next_open":null,"next_close":null,"timestamp":SAID})
+        reply(&subscribed),
+        json!({"type":"subscription","action":"subscribed","channel":"market_status","timestamp":SAID})
     );
     assert_eq!(reply(&Reply::Pong), json!({"type":"pong","timestamp":SAID}));
     assert_eq!(

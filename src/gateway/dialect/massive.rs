@@ -183,7 +183,6 @@ fn number(out: &mut Vec<u8>, name: &str, value: i64) {
 
 fn bar(out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
     let bar = event.as_bar();
-    let Some(length) = scene.timeframe(event.topic) else { return };
     let name = match scene.timeframes.label(event.topic.level()) {
         "1s" => "A",
         "1m" => "AM",
@@ -212,7 +211,7 @@ fn bar(out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
         write_u64(out, (bar.volume.0 / u128::from(bar.trades) / SHARE) as u64);
     }
     number(out, r#","s":"#, bar.start.millis());
-    number(out, r#","e":"#, (bar.start + length.nanos()).millis());
+    number(out, r#","e":"#, scene.bar_end(event).millis());
     put(out, "}]");
 }
 

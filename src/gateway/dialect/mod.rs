@@ -59,7 +59,7 @@ pub trait Dialect: Sync {
     /// Appends anything but an event, or nothing. `now` is when it is encoded.
     fn reply(&self, out: &mut Vec<u8>, id: Option<&str>, reply: &Reply<'_>, now: UnixNanos);
 
-    /// Whether its bars tell of the day: volume, open and average price since 00:00 UTC.
+    /// Whether its bars tell of the day: volume, open and average price since the day began.
     fn tells_days(&self) -> bool {
         false
     }
@@ -93,6 +93,11 @@ impl Scene<'_> {
     /// The timeframe of a bars topic.
     pub fn timeframe(&self, topic: Topic) -> Option<Timeframe> {
         self.timeframes.get(topic.level())
+    }
+
+    /// When the bar that an event carries ends, which a calendar may set otherwise than by the timeframe's length.
+    pub fn bar_end(&self, event: &Event) -> UnixNanos {
+        event.bar_end(self.timeframe(event.topic).map_or(Nanos::ZERO, Timeframe::nanos))
     }
 }
 

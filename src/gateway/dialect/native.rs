@@ -50,6 +50,7 @@ impl Dialect for Native {
             EventKind::BarRevised => bar(out, event, BarState::Revised, scene),
             EventKind::Trade => trade(out, &event.as_trade()),
             EventKind::Quote => quote(out, event),
+            EventKind::Status => status(out, event),
             // These carry nothing for clients and never come here.
             EventKind::AnswerBegin
             | EventKind::AnswerEnd
@@ -87,6 +88,7 @@ fn kind_name(event: &Event, snapshot: bool) -> &'static str {
     }
     match event.kind() {
         EventKind::Quote => "quote",
+        EventKind::Status => "status",
         EventKind::Trade => match event.as_trade().kind() {
             TickKind::Cancel => "cancel",
             TickKind::Correction => "correction",
@@ -103,7 +105,7 @@ fn bar(out: &mut Vec<u8>, event: &Event, state: BarState, scene: &Scene<'_>) {
     put(out, r#"","start":"#);
     write_i64(out, bar.start.micros());
     put(out, r#","end":"#);
-    let end = scene.timeframe(event.topic).map_or(bar.start, |length| bar.start + length.nanos());
+    let end = scene.bar_end(event);
     write_i64(out, end.micros());
     candle(out, &bar);
     put(out, r#","trades":"#);
@@ -192,6 +194,23 @@ fn quote(out: &mut Vec<u8>, event: &Event) {
     price(out, r#","last":"#, quote.last);
     put(out, r#","volume":"#);
     quote.volume.write(out);
+}
+
+/// What the market does, and when it will do something else; `null`: not within two weeks.
+fn status(out: &mut Vec<u8>, event: &Event) {
+    let status = event.as_status();
+    put(out, r#","status":""#);
+    put(out, status.standing().name());
+    out.push(b'"');
+    for (name, at) in [
+        (r#","since":"#, status.since),
+        (r#","next_change":"#, status.next_change),
+        (r#","next_open":"#, status.next_open),
+        (r#","next_close":"#, status.next_close),
+    ] {
+        put(out, name);
+        if at == UnixNanos::MAX { put(out, "null") } else { write_i64(out, at.micros()) }
+    }
 }
 
 fn reply_name(reply: &Reply<'_>) -> &'static str {
@@ -401,6 +420,26 @@ mod tests {
         assert_eq!(venue["data"]["exchange"], "4");
         let cancel = Tick::cancel(SymbolId(0), UnixNanos(7), UnixNanos(9), TradeId::from_u64(8));
         assert_eq!(read(&Event::trade(topic, 8, &cancel), false)["type"], "cancel");
+    }
+
+    #[test]
+    fn a_status_says_what_comes_next_and_null_where_nothing_does() {
+        use crate::model::calendar::{MarketStatus, Standing, built_in};
+        let topic = Topic::status(SymbolId(0));
+        // 2026-11-27 15:00 UTC: open until 13:00 in New York.
+        let market = built_in("us-equities").unwrap().status(UnixNanos(1_795_791_600_000_000_000));
+        let open = read(&Event::status(topic, &market), false);
+        assert_eq!((&open["type"], &open["channel"]), (&json!("status"), &json!("status")));
+        assert_eq!(
+            open["data"],
+            json!({"symbol":"AAPL","status":"regular","since":1_795_789_800_000_000i64,
+                "next_change":1_795_802_400_000_000i64,"next_open":1_796_049_000_000_000i64,
+                "next_close":1_795_802_400_000_000i64})
+        );
+        let halted = MarketStatus::new(Standing::Halted, UnixNanos(7_000));
+        let halted = read(&Event::status(topic, &halted), true);
+        assert_eq!(halted["data"]["status"], "halted");
+        assert_eq!((&halted["data"]["since"], &halted["data"]["next_change"]), (&json!(7), &Value::Null));
     }
 
     #[test]

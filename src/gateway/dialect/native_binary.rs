@@ -12,15 +12,15 @@
 //!
 //! | offset | type | field |
 //! |---|---|---|
-//! | 0 | u16 | schema: 1 bar, 2 trade, 3 quote |
+//! | 0 | u16 | schema: 1 bar, 2 trade, 3 quote, 4 status |
 //! | 2 | u16 | version: 1 |
 //! | 4 | u32 | length of the record, header included, bytes |
 //! | 8 | u64 | sequence of the topic's last fact, this one's if it is a fact |
 //! | 16 | i64 | `ts_event`, by the venue's clock |
 //! | 24 | i64 | `ts_recv`, when it was read |
 //! | 32 | i64 | `ts_sent`, when it was encoded |
-//! | 40 | u8 | channel: 0 bars, 1 trades, 2 quotes |
-//! | 41 | u8 | state. Of a bar: 0 forming, 1 closed, 2 revised. Of a trade: 0 trade, 1 cancel, 2 correction. Of a quote: 0 |
+//! | 40 | u8 | channel: 0 bars, 1 trades, 2 quotes, 3 status |
+//! | 41 | u8 | state. Of a bar: 0 forming, 1 closed, 2 revised. Of a trade: 0 trade, 1 cancel, 2 correction. Of a quote: 0. Of a status: 0 closed, 1 pre, 2 regular, 3 post, 4 holiday, 5 halted, 6 unknown |
 //! | 42 | u8 | bit 0: a snapshot, which tells where a stream begins rather than what happened |
 //! | 43 | u8 | length of the symbol, 1 to 32 |
 //! | 44 | u32 | timeframe of a bar, seconds; otherwise 0 |
@@ -71,6 +71,15 @@
 //! | 121 | 7 bytes | 0 |
 //! | 128 | u128 | volume |
 //!
+//! A status, 112 bytes; a time that is not known is the greatest i64, 2^63 - 1:
+//!
+//! | offset | type | field |
+//! |---|---|---|
+//! | 80 | i64 | since when |
+//! | 88 | i64 | next change |
+//! | 96 | i64 | when the next regular session begins |
+//! | 104 | i64 | when the regular session ends, this one or the next |
+//!
 //! `tools/tickwire.h` and `tools/tickwire_binary.py` read them.
 
 use crate::model::{BarState, Event, EventKind, Price, Reason, TickKind, TradeId, Venue};
@@ -87,12 +96,15 @@ pub const BAR_BYTES: usize = 168;
 pub const TRADE_BYTES: usize = 144;
 /// Bytes of a quote's record.
 pub const QUOTE_BYTES: usize = 144;
+/// Bytes of a status' record.
+pub const STATUS_BYTES: usize = 112;
 /// What stands for no vwap: a bar without volume has none.
 pub const NO_VWAP: i64 = i64::MIN;
 
 const SCHEMA_BAR: u16 = 1;
 const SCHEMA_TRADE: u16 = 2;
 const SCHEMA_QUOTE: u16 = 3;
+const SCHEMA_STATUS: u16 = 4;
 /// A trade id's text is shorter: 27 digits at most.
 const ID_BYTES: usize = 32;
 const SYMBOL_BYTES: usize = 32;
@@ -105,6 +117,7 @@ pub fn write(out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
         EventKind::BarRevised => bar(out, event, BarState::Revised, scene),
         EventKind::Trade => trade(out, event, scene),
         EventKind::Quote => quote(out, event, scene),
+        EventKind::Status => status(out, event, scene),
         EventKind::AnswerBegin
         | EventKind::AnswerEnd
         | EventKind::Resync
@@ -139,7 +152,7 @@ fn header(out: &mut Vec<u8>, schema: u16, length: usize, state: u8, event: &Even
 fn bar(out: &mut Vec<u8>, event: &Event, state: BarState, scene: &Scene<'_>) {
     header(out, SCHEMA_BAR, BAR_BYTES, state as u8, event, scene);
     let bar = event.as_bar();
-    let end = scene.timeframe(event.topic).map_or(bar.start, |length| bar.start + length.nanos());
+    let end = scene.bar_end(event);
     put(out, bar.start.0.to_le_bytes());
     put(out, end.0.to_le_bytes());
     for Price(price) in [bar.open, bar.high, bar.low, bar.close] {
@@ -180,6 +193,14 @@ fn trade(out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
     }
     out[length_at] = (out.len() - from) as u8;
     out.resize(from + ID_BYTES, 0);
+}
+
+fn status(out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {
+    let status = event.as_status();
+    header(out, SCHEMA_STATUS, STATUS_BYTES, status.standing() as u8, event, scene);
+    for at in [status.since, status.next_change, status.next_open, status.next_close] {
+        put(out, at.0.to_le_bytes());
+    }
 }
 
 fn quote(out: &mut Vec<u8>, event: &Event, scene: &Scene<'_>) {

@@ -1,5 +1,6 @@
 //! Closing bars by the clock: the finest first, then those above them, in order of time.
 
+use crate::model::calendar::Interval;
 use crate::model::{Nanos, UnixNanos};
 
 use super::super::record::Record;
@@ -19,7 +20,7 @@ impl Candles {
     /// Closes everything whose end and grace are past, in order of time, children before parents.
     pub(super) fn close_due(&mut self, symbol: u32, clock: UnixNanos, sink: &mut impl Sink) {
         let limit = clock.minus(self.grace(symbol));
-        let finest = self.specs[0].len;
+        let grid = self.symbols[symbol as usize].grid;
         if self.symbols[symbol as usize].vendor.forming.bar.start != NO_START {
             self.close_forming(symbol, limit, sink);
         }
@@ -27,7 +28,8 @@ impl Candles {
             let state = &mut self.symbols[symbol as usize];
             let current = state.current.bar.start;
             let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
-            if first == NO_START || first + finest > limit {
+            let end = self.grids[usize::from(grid)].end(0, first);
+            if first == NO_START || end > limit {
                 break;
             }
             if state.parents_due <= first {
@@ -41,23 +43,26 @@ impl Candles {
                 state.others.pop_front().unwrap_or(Record::empty(first))
             };
             self.open_bars -= 1;
-            state.levels[0].closed_to = first + finest;
+            state.levels[0].closed_to = end;
+            self.fill(symbol, 0, first, sink);
             self.append(symbol, 0, record, sink);
             self.close_daily(symbol, first);
             if self.options.seal_after == Nanos::ZERO {
                 self.seal(symbol, clock);
             }
             for level in bits(self.symbols[symbol as usize].idle_parents) {
-                self.expect_parent(symbol, level, first.floor(self.specs[level].len));
+                self.expect_parent(symbol, level, self.grids[usize::from(grid)].interval(level, first));
             }
         }
         if self.symbols[symbol as usize].parents_due <= limit {
             self.close_parents(symbol, limit, sink);
         }
+        let over = self.grids[usize::from(grid)].interval(0, limit).start;
         for level in [Some(0), self.daily_base].into_iter().flatten() {
             let closed_to = &mut self.symbols[symbol as usize].levels[level].closed_to;
-            *closed_to = limit.floor(finest).max(*closed_to);
+            *closed_to = over.max(*closed_to);
         }
+        self.fill_all(symbol, limit, sink);
         if self.symbols[symbol as usize].numbers.holes() > 0 {
             self.give_up_holes(symbol, clock, sink);
         }
@@ -70,14 +75,16 @@ impl Candles {
 
     /// Notes that a coarse interval has data and is to be closed at its end.
     #[inline]
-    pub(super) fn expect_parent(&mut self, symbol: u32, level: usize, start: UnixNanos) {
+    pub(super) fn expect_parent(&mut self, symbol: u32, level: usize, interval: Interval) {
         if level > 0 && Some(level) != self.daily_base {
             let state = &mut self.symbols[symbol as usize];
-            debug_assert!(start >= state.levels[level].closed_to, "a closed interval closes once");
+            debug_assert!(interval.start >= state.levels[level].closed_to, "a closed interval closes once");
             state.idle_parents &= !(1 << level);
             let pending = &mut state.pending[level];
-            *pending = start.min(*pending);
-            state.parents_due = state.parents_due.min(*pending + self.specs[level].len);
+            if interval.start < pending.start {
+                *pending = interval;
+            }
+            state.parents_due = state.parents_due.min(pending.end);
         }
     }
 
@@ -85,44 +92,46 @@ impl Candles {
     pub(super) fn close_parents(&mut self, symbol: u32, limit: UnixNanos, sink: &mut impl Sink) {
         let parents = self.all_parents();
         for level in bits(parents & !self.symbols[symbol as usize].idle_parents) {
-            let len = self.specs[level].len;
             loop {
-                let start = self.symbols[symbol as usize].pending[level];
-                if start == NO_START || start + len > limit {
+                let due = self.symbols[symbol as usize].pending[level];
+                if due == Interval::NEVER || due.end > limit {
                     break;
                 }
+                let Interval { start, end } = due;
                 let mut record = Record::empty(start);
-                self.gather(symbol, level, start, start + len, &mut record);
-                let next = self.next_pending(symbol, level, start + len);
+                self.gather(symbol, level, start, end, &mut record);
+                let next = self.next_pending(symbol, level, end);
                 let state = &mut self.symbols[symbol as usize];
-                if next == NO_START {
+                record.flags = record.flags.with(state.halts.flags(due));
+                if next == Interval::NEVER {
                     state.idle_parents |= 1 << level;
                 }
                 state.pending[level] = next;
-                state.levels[level].closed_to = start + len;
+                state.levels[level].closed_to = end;
                 // All its trades may have been cancelled before it closed.
                 if !record.is_empty() {
+                    self.fill(symbol, level, start, sink);
                     self.append(symbol, level, record, sink);
                 }
             }
         }
         let state = &mut self.symbols[symbol as usize];
         let expecting = bits(parents & !state.idle_parents);
-        let ends = expecting.map(|level| state.pending[level] + self.specs[level].len);
+        let ends = expecting.map(|level| state.pending[level].end);
         state.parents_due = ends.min().unwrap_or(UnixNanos::MAX);
     }
 
     /// The first interval of `level` from `from` on that has closed data.
-    pub(super) fn next_pending(&self, symbol: u32, level: usize, from: UnixNanos) -> UnixNanos {
+    pub(super) fn next_pending(&self, symbol: u32, level: usize, from: UnixNanos) -> Interval {
         let state = &self.symbols[symbol as usize];
-        let below = self.specs[level].child;
+        let below = self.grid(symbol).child(level);
         let (at, child) = (&state.levels[level], &state.levels[below]);
         let newer = self.arena.backward(&child.bars).take(child.unsealed as usize);
         let closed = newer.map(|(_, record)| record.bar.start).take_while(|&start| start >= from).last();
         let sealed = (at.prefix.bar.start >= from).then_some(at.prefix.bar.start);
-        let due = Some(state.pending[below]).filter(|&start| start != NO_START && start >= from);
+        let due = Some(state.pending[below].start).filter(|&start| start != NO_START && start >= from);
         let first = [closed, sealed, due].into_iter().flatten().min();
-        first.map_or(NO_START, |start| start.floor(self.specs[level].len))
+        first.map_or(Interval::NEVER, |start| self.grid(symbol).interval(level, start))
     }
 
     /// Merges into `sum` everything of `[start, end)` that is not in a closed bar of `level` itself.
@@ -152,7 +161,7 @@ impl Candles {
             state.open_daily.iter().filter(|record| inside(record)).for_each(|r| sum.merge(r));
             return;
         }
-        let (at, child_level) = (&state.levels[level], self.specs[level].child);
+        let (at, child_level) = (&state.levels[level], self.grid(symbol).child(level));
         let child = &state.levels[child_level];
         if inside(&at.prefix) {
             sum.merge(&at.prefix);
@@ -168,12 +177,16 @@ impl Candles {
         let state = &mut self.symbols[symbol as usize];
         let current = state.current.bar.start;
         let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
-        let open = if first == NO_START { UnixNanos::MAX } else { first + self.specs[0].len };
+        let grid = &self.grids[usize::from(state.grid)];
+        let open = match first {
+            NO_START => UnixNanos::MAX,
+            first => grid.end(0, first),
+        };
         let forming = match state.vendor.forming.bar.start {
             NO_START => UnixNanos::MAX,
-            start => start + self.specs[usize::from(state.vendor.level)].len,
+            start => grid.end(usize::from(state.vendor.level), start),
         };
-        let due = open.min(state.parents_due).min(forming) + self.grace(symbol);
+        let due = open.min(state.parents_due).min(state.filling.due()).min(forming) + self.grace(symbol);
         let hole = self.symbols[symbol as usize].numbers.oldest();
         let hole = hole.map_or(UnixNanos::MAX, |since| since + self.options.late_tolerance);
         self.symbols[symbol as usize].deadline = due.min(hole);

@@ -7,21 +7,7 @@
 use crate::model::{Tick, UnixNanos};
 
 use super::super::record::{Fields, Record, Sample};
-use super::{Candles, state::Spec};
-
-/// The level that daily bars are made from, where they differ: beyond all timeframes. `specs` are theirs, finest first.
-pub(super) fn split_off(specs: &mut Vec<Spec>, differs: bool) -> Option<usize> {
-    let day = specs.len() - 1;
-    if !differs || day == 0 || specs[day].len != super::DAY {
-        return None;
-    }
-    let base = specs.len();
-    let below = specs[day].child;
-    specs[below].parents.retain(|&parent| parent != day);
-    specs[day].child = base;
-    specs.push(Spec { len: specs[0].len, child: base, parents: vec![day], above: 0, below: 0 });
-    Some(base)
-}
+use super::Candles;
 
 impl Candles {
     /// What a trade brings to bars of a level.
@@ -36,7 +22,7 @@ impl Candles {
     /// Adds a trade to what its open finest interval brings to the day.
     #[inline(never)]
     pub(super) fn add_daily(&mut self, symbol: u32, sample: &Sample) {
-        let start = sample.rank.ts_event.floor(self.specs[0].len);
+        let start = self.grid(symbol).interval(0, sample.rank.ts_event).start;
         let sample = sample.daily();
         let open = &mut self.symbols[symbol as usize].open_daily;
         match open.iter().rposition(|record| record.bar.start <= start) {
@@ -49,7 +35,7 @@ impl Candles {
     pub(super) fn close_daily(&mut self, symbol: u32, start: UnixNanos) {
         let Some(base) = self.daily_base else { return };
         let state = &mut self.symbols[symbol as usize];
-        state.levels[base].closed_to = start + self.specs[base].len;
+        state.levels[base].closed_to = self.grids[usize::from(state.grid)].end(base, start);
         // It is the first of the open ones, or was emptied by cancels.
         let is_next = state.open_daily.front().is_some_and(|record| record.bar.start == start);
         if let Some(record) = is_next.then(|| state.open_daily.pop_front()).flatten() {
@@ -60,7 +46,7 @@ impl Candles {
     /// A trade came for a closed finest interval.
     pub(super) fn add_late_daily(&mut self, symbol: u32, sample: &Sample) {
         let Some(base) = self.daily_base else { return };
-        let start = sample.rank.ts_event.floor(self.specs[base].len);
+        let start = self.grid(symbol).interval(base, sample.rank.ts_event).start;
         match self.find_unsealed(symbol, base, start) {
             Some(place) => self.arena.get_mut(place).add(&sample.daily()),
             None => {
@@ -91,7 +77,7 @@ impl Candles {
 
     /// The finest bar at `start` from the kept trades alone, as it is or as it is brought to the day.
     pub(super) fn recompute(&self, symbol: u32, start: UnixNanos, daily: bool) -> Record {
-        let end = start + self.specs[0].len;
+        let end = self.grid(symbol).end(0, start);
         let leaves = |tick: &Tick| {
             let Some(rules) = &self.rules else { return Fields::NONE };
             let leaves = rules.of(tick);

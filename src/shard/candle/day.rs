@@ -1,15 +1,15 @@
 //! A symbol's day as the sum of its closed finest bars: exact in any order, and O(1) per bar.
 
-use crate::model::{Day, Event, Nanos, UnixNanos};
+use crate::model::calendar::Interval;
+use crate::model::{Day, Event, UnixNanos};
 
 use super::super::record::Record;
 
-const DAY: Nanos = Nanos::from_secs(86_400);
-
-/// The UTC day of the newest closed bar.
+/// The day of the newest closed bar: of its symbol's calendar, or the UTC day.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Today {
     start: UnixNanos,
+    end: UnixNanos,
     /// Start of the bar that opened the day.
     first: UnixNanos,
     sums: Day,
@@ -18,10 +18,11 @@ pub(super) struct Today {
 impl Today {
     /// A finest bar closed. One of a later day begins that day; one of an earlier day no longer counts.
     #[inline]
-    pub(super) fn add(&mut self, record: &Record) {
+    pub(super) fn add(&mut self, record: &Record, day_of: impl FnOnce(UnixNanos) -> Interval) {
         let bar = &record.bar;
-        if bar.start >= self.start + DAY {
-            *self = Self { start: bar.start.floor(DAY), first: UnixNanos::MAX, sums: Day::default() };
+        if bar.start >= self.end {
+            let Interval { start, end } = day_of(bar.start);
+            *self = Self { start, end, first: UnixNanos::MAX, sums: Day::default() };
         }
         if bar.start < self.start {
             return;
@@ -48,10 +49,15 @@ impl Today {
     }
 
     /// A vendor's bar took the place of closed finest bars, whose sum is `before`, or of none.
-    pub(super) fn heal(&mut self, before: Option<&Record>, after: &Record) {
+    pub(super) fn heal(
+        &mut self,
+        before: Option<&Record>,
+        after: &Record,
+        day_of: impl FnOnce(UnixNanos) -> Interval,
+    ) {
         match before {
             Some(before) => self.revise(before, after),
-            None => self.add(after),
+            None => self.add(after, day_of),
         }
     }
 

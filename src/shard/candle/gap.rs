@@ -53,7 +53,7 @@ impl Candles {
     /// Whether something is missing, or still to come, in the interval of `level` that begins at `start`.
     pub(super) fn incomplete(&self, symbol: u32, level: usize, start: UnixNanos) -> BarFlags {
         let state = &self.symbols[symbol as usize];
-        let end = start + self.specs[level].len;
+        let end = self.grid(symbol).end(level, start);
         let missing = state.missing.overlaps(level, start, end) || state.numbers.overlaps(start, end);
         if missing { BarFlags::INCOMPLETE } else { BarFlags::default() }
     }
@@ -71,10 +71,10 @@ impl Candles {
     /// Revises the closed bars that overlap `[from, to)` and say something else of themselves than is known now, finest first.
     pub(super) fn review(&mut self, symbol: u32, from: UnixNanos, to: UnixNanos, sink: &mut impl Sink) {
         for level in 0..self.options.timeframes.len() {
-            let len = self.specs[level].len;
+            let grid = self.grid(symbol);
             let at = &self.symbols[symbol as usize].levels[level];
             let unsealed = self.arena.backward(&at.bars).take(at.unsealed as usize);
-            let reached = unsealed.take_while(|(_, record)| record.bar.start + len > from);
+            let reached = unsealed.take_while(|(_, record)| grid.end(level, record.bar.start) > from);
             let mut next = reached.last().map(|(place, _)| place);
             while let Some(place) = next {
                 let record = self.arena.get(place);
@@ -83,7 +83,7 @@ impl Candles {
                 }
                 let incomplete = self.is_incomplete(symbol, level, record);
                 if record.flags.has(BarFlags::INCOMPLETE) != incomplete.has(BarFlags::INCOMPLETE) {
-                    self.change(symbol, level, place, Reason::Gap, sink, |record| {
+                    self.revise_at(symbol, level, place, Reason::Gap, sink, |record| {
                         record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
                     });
                 }
@@ -96,7 +96,7 @@ impl Candles {
     pub(super) fn forget_gaps(&mut self, symbol: u32, clock: UnixNanos) {
         let missing = &mut self.symbols[symbol as usize].missing;
         if !missing.is_empty() && clock != UnixNanos::MAX {
-            let longest = self.specs.iter().map(|spec| spec.len).max().unwrap_or(Nanos::ZERO);
+            let longest = self.options.timeframes.iter().last().map_or(Nanos::ZERO, |last| last.nanos());
             missing.forget(clock.minus(self.options.seal_after).minus(longest).minus(longest));
         }
     }

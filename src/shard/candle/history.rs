@@ -13,7 +13,7 @@ impl Candles {
     pub(super) fn append(&mut self, symbol: u32, level: usize, mut record: Record, sink: &mut impl Sink) {
         let incomplete = self.is_incomplete(symbol, level, &record);
         record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
-        let published = record.is_whole();
+        let published = record.is_published();
         if published {
             let at = &mut self.symbols[symbol as usize].levels[level];
             at.sequence += 1;
@@ -22,10 +22,12 @@ impl Candles {
         self.file(symbol, level, record);
         let state = &mut self.symbols[symbol as usize];
         if level == 0 {
-            state.today.add(&record);
+            let grid = &self.grids[usize::from(state.grid)];
+            state.today.add(&record, |at| grid.day(at));
         }
         if published {
             self.tallies.closed += 1;
+            self.note_filled(symbol, level, &record);
             self.publish(symbol, level, &record, sink);
         }
     }
@@ -34,7 +36,8 @@ impl Candles {
     #[inline]
     pub(super) fn publish(&mut self, symbol: u32, level: usize, record: &Record, sink: &mut impl Sink) {
         let state = &self.symbols[symbol as usize];
-        let event = fact(Topic::bars(state.id, level), record);
+        let length_s = self.grids[usize::from(state.grid)].odd_length_s(level, record.bar.start);
+        let event = fact(Topic::bars(state.id, level), record).lasting(length_s);
         if sink.wants_day(symbol, level) {
             sink.day(symbol, &state.today.event(&event));
         }
@@ -51,7 +54,7 @@ impl Candles {
         }
         let state = &mut self.symbols[symbol as usize];
         let at = &mut state.levels[level];
-        let owner = symbol * self.specs.len() as u32 + level as u32;
+        let owner = symbol * self.levels as u32 + level as u32;
         let Some(mut place) = self.arena.push(&mut at.bars, owner, record) else { return };
         if at.unsealed == 0 {
             at.unsealed_at = place;
@@ -84,7 +87,7 @@ impl Candles {
     /// Gives up the oldest chunk of bars. What was still open to revision is sealed first, so parents stay exact.
     pub(super) fn evict_oldest(&mut self) -> bool {
         let Some(owner) = self.arena.oldest_owner() else { return false };
-        let (symbol, level) = (owner / self.specs.len() as u32, owner as usize % self.specs.len());
+        let (symbol, level) = (owner / self.levels as u32, owner as usize % self.levels);
         let count = self.arena.head_len(&self.symbols[symbol as usize].levels[level].bars);
         for _ in 0..count {
             let at = &self.symbols[symbol as usize].levels[level];
@@ -110,9 +113,10 @@ impl Candles {
         if at.unsealed == 0 {
             state.revisable &= !(1 << level);
         }
-        at.sealed_to = record.bar.start + self.specs[level].len;
-        for &parent in &self.specs[level].parents {
-            let start = record.bar.start.floor(self.specs[parent].len);
+        let grid = &self.grids[usize::from(state.grid)];
+        at.sealed_to = grid.end(level, record.bar.start);
+        for &parent in grid.parents(level) {
+            let start = grid.interval(parent, record.bar.start).start;
             let prefix = &mut state.levels[parent].prefix;
             if prefix.bar.start != start {
                 *prefix = Record::empty(start);
@@ -124,10 +128,12 @@ impl Candles {
     /// Seals what is due, finest first, so that a parent's children are in its prefix before it is sealed itself.
     pub(super) fn seal(&mut self, symbol: u32, clock: UnixNanos) {
         for level in bits(self.symbols[symbol as usize].revisable) {
-            let horizon = clock.minus(self.options.seal_after).minus(self.specs[level].len);
+            let horizon = clock.minus(self.options.seal_after);
             loop {
-                let at = &self.symbols[symbol as usize].levels[level];
-                if at.unsealed == 0 || self.arena.get(at.unsealed_at).bar.start > horizon {
+                let state = &self.symbols[symbol as usize];
+                let (at, grid) = (&state.levels[level], &self.grids[usize::from(state.grid)]);
+                let ends = |place| grid.end(level, self.arena.get(place).bar.start);
+                if at.unsealed == 0 || ends(at.unsealed_at) > horizon {
                     break;
                 }
                 self.seal_first(symbol, level);

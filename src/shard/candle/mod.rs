@@ -8,8 +8,11 @@ mod audit;
 mod close;
 mod daily;
 mod day;
+mod fill;
 mod gap;
+mod halt;
 mod history;
+mod market;
 mod number;
 mod options;
 mod query;
@@ -21,11 +24,15 @@ mod verdict;
 
 use std::collections::VecDeque;
 
-use crate::model::{Event, IdForm, Nanos, Price, Size, SymbolId, Tick, TickKind, UnixNanos, Volume};
+use crate::model::calendar::{Calendar, Choice, Grid, Interval, MarketStatus};
+use crate::model::{
+    Event, IdForm, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos, Volume,
+};
 
 use crate::runtime::memory::{prefetch, prefetch_lines};
 
 pub use audit::Difference;
+pub use fill::Fill;
 pub use options::{BarClock, BarsFrom, BuiltBy, CandleOptions, KeepTrades};
 pub use verdict::{Audit, REFUSALS, Refusal, Tallies, Verdict};
 
@@ -38,7 +45,10 @@ use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
 use audit::Audits;
 use day::Today;
-use state::{Level, Spec, SymbolState, TRADE_LINES, VendorState};
+use fill::Filling;
+use halt::Halts;
+use market::Markets;
+use state::{Level, SymbolState, TRADE_LINES, VendorState};
 
 /// Bars per chunk of the history: 1,152 bytes.
 const CHUNK: usize = 8;
@@ -48,7 +58,6 @@ const SUPERSEDED_MAX: usize = 64;
 const OPEN_BARS_MIN: usize = 4;
 /// No bar starts here.
 const NO_START: UnixNanos = UnixNanos::MAX;
-const DAY: Nanos = Nanos::from_secs(86_400);
 
 /// How many ticks ahead each thing is asked for: the tick, then its symbol, then what its symbol leads to.
 const TICK_AHEAD: usize = 32;
@@ -87,7 +96,18 @@ pub trait Sink {
 /// All bars of one shard's symbols.
 pub struct Candles {
     options: CandleOptions,
-    specs: Vec<Spec>,
+    /// How many levels there are: the timeframes, and what daily bars are made from.
+    levels: usize,
+    /// How they lie in time: without a calendar, then under each.
+    grids: Vec<Grid>,
+    names: Option<SymbolTable>,
+    /// What the market of each grid does, and when the first of them does something else.
+    markets: Vec<MarketStatus>,
+    markets_due: UnixNanos,
+    /// Markets that have symbols which were of none before.
+    regridded: Markets,
+    /// Where the tick at hand came from.
+    source: u8,
     /// Which trades move what, where sale conditions say.
     rules: Option<Rules>,
     /// The level that daily bars are made from, where those differ.
@@ -112,19 +132,16 @@ impl Candles {
     /// A shard without symbols.
     pub fn new(options: CandleOptions) -> Self {
         let timeframes = &options.timeframes;
-        let spec = |(level, timeframe): (usize, crate::model::Timeframe)| Spec {
-            len: timeframe.nanos(),
-            child: timeframes.child(level),
-            parents: (level + 1..timeframes.len()).filter(|&p| timeframes.child(p) == level).collect(),
-            above: 0,
-            below: 0,
-        };
-        let mut specs: Vec<_> = timeframes.iter().enumerate().map(spec).collect();
+        // Whoever made the options has checked that the timeframes nest; where they don't, no calendar is better than a wrong one.
+        let plain = |_| vec![Grid::plain(timeframes); options.calendars.calendars().len() + 1];
+        let mut grids = options.calendars.grids(timeframes).unwrap_or_else(plain);
         let conditions = options.conditions.as_ref().filter(|_| options.bars_from == BarsFrom::Trades);
         let differs = conditions.is_some_and(Conditions::has_daily);
-        let only_daily = specs[0].len == DAY;
-        let daily_base = daily::split_off(&mut specs, differs);
-        state::connect(&mut specs);
+        let only_daily = timeframes.get(0).is_some_and(|finest| finest.nanos() == Nanos::from_secs(86_400));
+        let bases = grids.iter_mut().map(|grid| if differs { grid.split_daily() } else { None });
+        // They are of the same timeframes: what one has, all have.
+        let daily_base = bases.fold(None, |_, base| base);
+        let levels = timeframes.len() + usize::from(daily_base.is_some());
         let rules = conditions.map(Rules::new);
         let mut arena = Arena::new(options.history_bytes_max);
         let mut log = TradeLog::new(options.trades_bytes_max);
@@ -133,7 +150,13 @@ impl Candles {
             log.preallocate();
         }
         Self {
-            specs,
+            levels,
+            grids,
+            names: None,
+            markets: Vec::new(),
+            markets_due: UnixNanos::MIN,
+            regridded: Markets::default(),
+            source: 0,
             rules,
             daily_base,
             only_daily,
@@ -148,6 +171,32 @@ impl Candles {
             audits: Audits::default(),
             tallies: Tallies::default(),
             options,
+        }
+    }
+
+    /// Says where symbols' names are, for calendars that are chosen by name. Symbols seen before keep what they have.
+    pub fn know_names(&mut self, names: SymbolTable) {
+        self.names = Some(names);
+    }
+
+    /// How a symbol's bars lie in time.
+    #[inline]
+    fn grid(&self, symbol: u32) -> &Grid {
+        &self.grids[usize::from(self.symbols[symbol as usize].grid)]
+    }
+
+    /// A symbol's calendar.
+    pub fn calendar(&self, symbol: u32) -> Option<&Calendar> {
+        self.grid(symbol).calendar().map(|calendar| &**calendar)
+    }
+
+    /// The calendar's number of a symbol, and whether it depends on where its ticks come from.
+    fn choose_grid(&self, id: SymbolId, source: Option<u8>) -> (u8, bool) {
+        let name = self.names.as_ref().and_then(|names| names.name(id));
+        let name = name.as_ref().map_or(&b""[..], |name| name.as_bytes());
+        match self.options.calendars.choose(name, source) {
+            Choice::Calendar(number) => (number, false),
+            Choice::BySource => (0, true),
         }
     }
 
@@ -200,6 +249,7 @@ impl Candles {
             missing.open(Opener::Everyone, self.everyone_missing);
         }
         let parents = self.all_parents();
+        let (grid, grid_by_source) = self.choose_grid(id, None);
         self.symbols.push(SymbolState {
             current: Record::empty(NO_START),
             current_end: UnixNanos::MIN,
@@ -218,13 +268,18 @@ impl Candles {
             trades: SymbolTrades::default(),
             others: VecDeque::with_capacity(2),
             open_daily: VecDeque::with_capacity(if self.daily_base.is_some() { 2 } else { 0 }),
-            pending: vec![NO_START; self.specs.len()].into(),
-            levels: (0..self.specs.len()).map(|_| Level::new()).collect(),
+            pending: vec![Interval::NEVER; self.levels].into(),
+            levels: (0..self.levels).map(|_| Level::new()).collect(),
             quote: None,
             last: Price(0),
             day: UnixNanos::MIN,
+            day_minutes: 0,
             day_volume: Volume(0),
             today: Today::default(),
+            grid,
+            grid_by_source,
+            filling: Filling::new(self.levels, self.options.fill.is_some()),
+            halts: Halts::default(),
         });
         self.timers.add_symbol();
         local
@@ -256,6 +311,7 @@ impl Candles {
     /// Takes one tick of the symbol with this local number.
     #[inline]
     pub fn apply(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
+        self.source = tick.source;
         let verdict = match tick.kind() {
             TickKind::Trade => self.trade(symbol, tick, BuiltBy::Trades, when, sink),
             TickKind::Quote => self.quote(symbol, tick, when, sink),
@@ -265,7 +321,11 @@ impl Candles {
             // Counted when both halves are there.
             TickKind::BarHead => return self.first_half(tick),
             TickKind::BarTail => return self.second_half(symbol, tick, when, sink),
-            TickKind::Halt | TickKind::Watermark => Verdict::Refused(Refusal::Unsupported),
+            TickKind::Halt => {
+                self.halt(symbol, tick, sink);
+                Verdict::Accepted
+            }
+            TickKind::Watermark => Verdict::Refused(Refusal::Unsupported),
         };
         self.count(verdict, 1);
         verdict
@@ -339,9 +399,8 @@ impl Candles {
         if !leaves.has(Fields::CLOSE) {
             state.last = tick.price;
         }
-        if tick.ts_event >= state.day + DAY || state.day == UnixNanos::MIN {
-            state.day = tick.ts_event.floor(DAY);
-            state.day_volume = Volume(0);
+        if tick.ts_event >= state.day_end() {
+            state.begin_day(self.grids[usize::from(state.grid)].day(tick.ts_event));
         }
         if tick.ts_event >= state.day && !leaves.has(Fields::VOLUME) {
             state.day_volume.0 += u128::from(tick.size.0);
@@ -439,14 +498,28 @@ impl Candles {
         }
     }
 
+    /// The first tick that makes a bar says which source it is, and so which calendar.
+    #[cold]
+    fn settle_grid(&mut self, symbol: u32) {
+        let state = &self.symbols[symbol as usize];
+        let (grid, _) = self.choose_grid(state.id, Some(self.source));
+        let state = &mut self.symbols[symbol as usize];
+        (state.grid, state.grid_by_source) = (grid, false);
+        self.note_grid_change(grid);
+    }
+
     #[inline(never)]
     fn add_elsewhere(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
-        let start = sample.rank.ts_event.floor(self.specs[0].len);
+        if self.symbols[symbol as usize].grid_by_source {
+            self.settle_grid(symbol);
+        }
         if sample.rank.ts_event < self.symbols[symbol as usize].vendor.since {
             return Verdict::Refused(Refusal::Backfilled);
         }
+        let interval = self.grid(symbol).interval(0, sample.rank.ts_event);
+        let start = interval.start;
         // An interval that is over without a trade is closed too, though nothing was published of it.
-        let over = start + self.specs[0].len + self.options.grace;
+        let over = interval.end + self.options.grace;
         if over <= self.clock_of(symbol, when) {
             if start >= self.symbols[symbol as usize].levels[0].closed_to {
                 self.close_due(symbol, over, sink);
@@ -472,13 +545,15 @@ impl Candles {
                 return Verdict::Refused(Refusal::TooFarAhead);
             }
             Err(_) => {
+                let mut record = Record::first(start, sample);
+                record.flags = state.halts.flags(interval);
                 is_new = true;
-                Record::first(start, sample)
+                record
             }
         };
         let previous = std::mem::replace(&mut state.current, record);
         self.open_bars += usize::from(is_new);
-        state.current_end = start + self.specs[0].len;
+        state.current_end = interval.end;
         if previous.bar.start != NO_START {
             let at = state.others.partition_point(|record| record.bar.start < previous.bar.start);
             state.others.insert(at, previous);

@@ -1,8 +1,10 @@
 //! The rules of a shard's bars.
 
+use crate::model::calendar::CalendarRules;
 use crate::model::{Nanos, Timeframes};
 
 use super::super::conditions::Conditions;
+use super::fill::Fill;
 
 /// What moves a symbol's time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,10 @@ pub enum KeepTrades {
 pub struct CandleOptions {
     /// Which timeframes.
     pub timeframes: Timeframes,
+    /// Which symbols follow which calendar; their timeframes nest under each.
+    pub calendars: CalendarRules,
+    /// Whether and how intervals without trades are filled.
+    pub fill: Option<Fill>,
     /// What closes bars.
     pub clock: BarClock,
     /// How long after its end a bar stays open. 250 ms covers what a consolidated feed delays.
@@ -102,6 +108,8 @@ impl CandleOptions {
     pub fn live(timeframes: Timeframes) -> Self {
         Self {
             timeframes,
+            calendars: CalendarRules::default(),
+            fill: None,
             clock: BarClock::Live,
             grace: Nanos::from_millis(250),
             late_tolerance: Nanos::from_secs(15),

@@ -13,21 +13,23 @@ impl Candles {
     pub fn forming(&self, symbol: u32, level: usize) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
         let at = &state.levels[level];
-        let len = self.specs[level].len;
         // After the last touched bar has closed: what waits for its end, before what is dated ahead.
         let current = Some(state.current.bar.start).filter(|&start| start != NO_START);
-        let pending = Some(state.pending[level]).filter(|&start| start != NO_START);
+        let pending = Some(state.pending[level].start).filter(|&start| start != NO_START);
         let vendors = Some(state.vendor.forming.bar.start).filter(|&start| start != NO_START);
         let ahead = || state.others.front().map(|record| record.bar.start);
-        let start = current.or(vendors).or(pending).or_else(ahead)?.floor(len);
-        let mut sum = Record::empty(start);
-        self.gather(symbol, level, start, start + len, &mut sum);
+        let at_least = current.or(vendors).or(pending).or_else(ahead)?;
+        let interval = self.grid(symbol).interval(level, at_least);
+        let mut sum = Record::empty(interval.start);
+        self.gather(symbol, level, interval.start, interval.end, &mut sum);
         let incomplete = self.is_incomplete(symbol, level, &sum);
-        sum.flags = sum.flags.without(BarFlags::INCOMPLETE).with(incomplete);
+        sum.flags =
+            sum.flags.without(BarFlags::INCOMPLETE).with(incomplete).with(state.halts.flags(interval));
         sum.is_whole().then(|| {
             Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.shown())
                 .at(sum.closed.ts_event, sum.ts_recv)
                 .revision(0, Reason::None, sum.flags)
+                .lasting(self.grid(symbol).odd_length_s(level, interval.start))
         })
     }
 
@@ -37,7 +39,8 @@ impl Candles {
         let at = &state.levels[level];
         // Bars without a price were never published.
         let (_, record) = self.arena.backward(&at.bars).find(|(_, record)| record.sequence > 0)?;
-        let mut event = fact(Topic::bars(state.id, level), record);
+        let length_s = self.grid(symbol).odd_length_s(level, record.bar.start);
+        let mut event = fact(Topic::bars(state.id, level), record).lasting(length_s);
         event.sequence = at.sequence;
         Some(event)
     }
@@ -57,7 +60,9 @@ impl Candles {
         }
         let topic = Topic::bars(state.id, level);
         let kept = self.arena.forward(&at.bars).chain(&at.superseded);
-        out.extend(kept.filter(|record| record.sequence > since).map(|record| fact(topic, record)));
+        let length_s = |record: &Record| self.grid(symbol).odd_length_s(level, record.bar.start);
+        let facts = kept.filter(|record| record.sequence > since);
+        out.extend(facts.map(|record| fact(topic, record).lasting(length_s(record))));
         out.sort_unstable_by_key(|event| event.sequence);
         out.len() as u64 == at.sequence - since
     }

@@ -41,13 +41,16 @@ impl Candles {
 
     /// Another kind builds from the interval of `ts` on.
     fn take_over(&mut self, symbol: u32, ts: UnixNanos) {
-        let finest = self.specs[0].len;
+        let start = self.grid(symbol).interval(0, ts).start;
         let state = &mut self.symbols[symbol as usize];
         let closed_to = state.levels[0].closed_to;
-        let since = ts.floor(finest).max(closed_to);
+        let since = start.max(closed_to);
         // Bars of vendors leave no finest ones open.
-        let from =
-            if usize::from(state.vendor.level) < self.specs.len() { closed_to.min(since) } else { since };
+        let from = if usize::from(state.vendor.level) < self.options.timeframes.len() {
+            closed_to.min(since)
+        } else {
+            since
+        };
         state.vendor.since = since;
         state.vendor.level = u8::MAX;
         state.vendor.forming = Record::empty(NO_START);

@@ -1,5 +1,6 @@
 //! Changing what is closed: late ticks, cancels and corrections, down to where bars are sealed.
 
+use crate::model::calendar::Interval;
 use crate::model::{BarFlags, Reason, Tick, TickKind, UnixNanos};
 
 use super::super::record::{Record, Sample};
@@ -32,7 +33,8 @@ impl Candles {
         }
         self.add_late_daily(symbol, sample);
         for level in 0..self.options.timeframes.len() {
-            let start = ts.floor(self.specs[level].len);
+            let interval = self.grid(symbol).interval(level, ts);
+            let start = interval.start;
             if start < self.symbols[symbol as usize].levels[level].closed_to {
                 let incomplete = self.incomplete(symbol, level, start);
                 let sample = &self.sample_for(level, sample);
@@ -49,7 +51,7 @@ impl Candles {
                     |start| Record::first(start, sample),
                 );
             } else {
-                self.expect_parent(symbol, level, start);
+                self.expect_parent(symbol, level, interval);
             }
         }
         self.tallies.late += 1;
@@ -60,25 +62,25 @@ impl Candles {
 
     /// Frees a chunk for every level first, so that nothing that a tick is about to revise is evicted halfway.
     pub(super) fn make_room(&mut self) {
-        while self.arena.spare_chunks() < self.specs.len() && self.evict_oldest() {}
+        while self.arena.spare_chunks() < self.levels && self.evict_oldest() {}
     }
 
     /// Some closed bar that a tick at `ts` belongs to can no longer be revised.
     fn is_sealed(&self, symbol: u32, ts: UnixNanos) -> bool {
-        let levels = &self.symbols[symbol as usize].levels;
-        levels.iter().zip(&self.specs).any(|(level, spec)| ts.floor(spec.len) < level.sealed_to)
+        let (levels, grid) = (&self.symbols[symbol as usize].levels, self.grid(symbol));
+        levels.iter().enumerate().any(|(level, at)| grid.interval(level, ts).start < at.sealed_to)
     }
 
     pub(super) fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
-        let start = ts.floor(self.specs[0].len);
+        let start = self.grid(symbol).interval(0, ts).start;
         let state = &mut self.symbols[symbol as usize];
         if let Some(open) =
             state.others.iter_mut().chain([&mut state.current]).find(|record| record.bar.start == start)
         {
             open.flags = open.flags.with(BarFlags::REFUSED);
         }
-        for level in 0..self.specs.len() {
-            let start = ts.floor(self.specs[level].len);
+        for level in 0..self.levels {
+            let start = self.grid(symbol).interval(level, ts).start;
             let bars = &self.symbols[symbol as usize].levels[level].bars;
             let newer = self.arena.backward(bars).skip_while(|(_, record)| record.bar.start > start);
             let found = newer.take(1).find(|(_, record)| record.bar.start == start).map(|(place, _)| place);
@@ -104,17 +106,18 @@ impl Candles {
         change: impl FnOnce(&mut Record),
         create: impl FnOnce(UnixNanos) -> Record,
     ) {
-        match self.find_unsealed(symbol, level, start) {
-            Some(place) => self.change(symbol, level, place, reason, sink, change),
-            None => {
-                let record = create(start);
-                self.append(symbol, level, record, sink);
-            }
-        }
+        let Some(place) = self.find_unsealed(symbol, level, start) else {
+            let record = create(start);
+            self.append(symbol, level, record, sink);
+            self.refill(symbol, level, start, reason, sink);
+            return;
+        };
+        self.revise_at(symbol, level, place, reason, sink, change);
+        self.refill(symbol, level, start, reason, sink);
     }
 
-    /// Changes the closed bar at `place` and publishes the revision.
-    pub(super) fn change(
+    /// Changes the closed bar at a place of the history and publishes the revision, or the bar where it was not yet.
+    pub(super) fn revise_at(
         &mut self,
         symbol: u32,
         level: usize,
@@ -126,10 +129,15 @@ impl Candles {
         let before = *self.arena.get(place);
         let mut record = before;
         change(&mut record);
+        if record.is_whole() {
+            record.flags = record.flags.without(BarFlags::SYNTHETIC);
+        } else {
+            self.flatten_emptied(symbol, level, place, &mut record);
+        }
         let appears = before.sequence == 0;
         let same = before.shown() == record.shown() && before.flags == record.flags;
         // Without a price there is nothing to publish, and a late trade that moves nothing is no news.
-        let is_news = if appears { record.is_whole() } else { !(same && reason == Reason::Late) };
+        let is_news = if appears { record.is_published() } else { !(same && reason == Reason::Late) };
         let state = &mut self.symbols[symbol as usize];
         let at = &mut state.levels[level];
         if is_news {
@@ -157,6 +165,7 @@ impl Candles {
         *self.arena.get_mut(place) = record;
         if is_news {
             self.tallies.closed += u64::from(appears);
+            self.note_filled(symbol, level, &record);
             self.publish(symbol, level, &record, sink);
         }
     }
@@ -186,7 +195,7 @@ impl Candles {
             return Verdict::Refused(Refusal::Sealed);
         }
         self.log.set_cancelled(place, true);
-        let start = ts.floor(self.specs[0].len);
+        let start = self.grid(symbol).interval(0, ts).start;
         if from_trades {
             let rest = self.recompute(symbol, start, false);
             if self.finest_prints(symbol, start) != Some(rest.prints() + 1) {
@@ -220,7 +229,7 @@ impl Candles {
 
     /// Puts a recomputed finest bar in place and makes the closed bars above it anew.
     fn rebuild(&mut self, symbol: u32, ts: UnixNanos, fresh: &Record, reason: Reason, sink: &mut impl Sink) {
-        let start = ts.floor(self.specs[0].len);
+        let start = self.grid(symbol).interval(0, ts).start;
         if self.daily_base.is_some() {
             let mut daily = self.recompute(symbol, start, true);
             daily.ts_recv = fresh.ts_recv;
@@ -247,11 +256,10 @@ impl Candles {
         }
         self.revise(symbol, 0, start, reason, sink, |record| record.replace(fresh), |_| *fresh);
         for level in 1..self.options.timeframes.len() {
-            let len = self.specs[level].len;
-            let start = ts.floor(len);
+            let Interval { start, end } = self.grid(symbol).interval(level, ts);
             if start < self.symbols[symbol as usize].levels[level].closed_to {
                 let mut sum = Record::empty(start);
-                self.gather(symbol, level, start, start + len, &mut sum);
+                self.gather(symbol, level, start, end, &mut sum);
                 sum.ts_recv = sum.ts_recv.max(fresh.ts_recv);
                 self.revise(symbol, level, start, reason, sink, |record| record.replace(&sum), |_| sum);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::model::calendar::Interval;
 use crate::model::{Nanos, Price, SymbolId, Tick, UnixNanos, Volume};
 
 use super::super::chunk::{List, NONE};
@@ -10,6 +11,8 @@ use super::super::numbers::Numbers;
 use super::super::record::Record;
 use super::super::trades::SymbolTrades;
 use super::day::Today;
+use super::fill::Filling;
+use super::halt::Halts;
 use super::{BuiltBy, NO_START};
 
 pub(super) struct Level {
@@ -58,6 +61,8 @@ pub(super) struct SymbolState {
     pub(super) expected: u32,
     pub(super) source: u8,
     pub(super) built_by: BuiltBy,
+    /// How long the day is that `day` begins.
+    pub(super) day_minutes: u16,
     pub(super) trades: SymbolTrades,
     pub(super) day_volume: Volume,
     pub(super) last: Price,
@@ -78,17 +83,39 @@ pub(super) struct SymbolState {
     pub(super) others: VecDeque<Record>,
     /// What the open bars bring to the day where that differs, by start.
     pub(super) open_daily: VecDeque<Record>,
-    /// By level: start of the first interval that has closed children and is not closed itself.
-    pub(super) pending: Box<[UnixNanos]>,
+    /// By level: the first interval that has closed children and is not closed itself.
+    pub(super) pending: Box<[Interval]>,
     pub(super) levels: Box<[Level]>,
     pub(super) quote: Option<Tick>,
     /// The day by closed bars.
     pub(super) today: Today,
+    /// Which of the grids it is on, and whether that still depends on where its ticks come from.
+    pub(super) grid: u8,
+    pub(super) grid_by_source: bool,
+    pub(super) filling: Filling,
+    pub(super) halts: Halts,
 }
 
 /// The lines of [`SymbolState`] that a trade touches.
 pub(super) const TRADE_LINES: usize = 4;
 const _: () = assert!(std::mem::offset_of!(SymbolState, parents_due) == TRADE_LINES * 64);
+
+impl SymbolState {
+    /// When the day of `day_volume` ends.
+    #[inline]
+    pub(super) fn day_end(&self) -> UnixNanos {
+        self.day + Nanos(i64::from(self.day_minutes) * 60_000_000_000)
+    }
+
+    /// Sets the day of `day_volume`, which begins empty.
+    #[cold]
+    pub(super) fn begin_day(&mut self, day: Interval) {
+        self.day = day.start;
+        // Days are whole minutes long; were one not, its last seconds would begin a day of their own.
+        self.day_minutes = (day.end.since(day.start).0 / 60_000_000_000) as u16;
+        self.day_volume = Volume(0);
+    }
+}
 
 /// What a symbol needs for vendors' bars.
 pub(super) struct VendorState {
@@ -105,29 +132,5 @@ pub(super) struct VendorState {
 impl VendorState {
     pub(super) fn new() -> Self {
         Self { level: u8::MAX, any: false, since: UnixNanos::MIN, forming: Record::empty(NO_START) }
-    }
-}
-
-pub(super) struct Spec {
-    pub(super) len: Nanos,
-    pub(super) child: usize,
-    pub(super) parents: Vec<usize>,
-    /// The level itself and those that are made of it, bit by level; and those that it is made of.
-    pub(super) above: u64,
-    pub(super) below: u64,
-}
-
-/// Notes what is made of what, directly or not, once every level has its child.
-pub(super) fn connect(specs: &mut [Spec]) {
-    for level in 0..specs.len() {
-        let mut part = level;
-        loop {
-            specs[part].above |= 1 << level;
-            specs[level].below |= 1 << part;
-            if specs[part].child == part {
-                break;
-            }
-            part = specs[part].child;
-        }
     }
 }

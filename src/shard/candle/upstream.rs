@@ -18,11 +18,6 @@ const VOLUME_MAX: u128 = 1 << 80;
 /// The greatest notional of a bar, 1e-17.
 const NOTIONAL_MAX: i128 = 1 << 112;
 
-/// Whether a bar begins where one of its length does.
-fn is_aligned(bar: &Bar, len: Nanos) -> bool {
-    bar.start.floor(len) == bar.start && bar.start.0.checked_add(len.0).is_some()
-}
-
 /// Whether a vendor who was asked says that nothing was traded: then nothing is missing either.
 fn is_nothing(bar: &UpstreamBar) -> bool {
     bar.origin != BarOrigin::Live && bar.bar == Bar { start: bar.bar.start, ..Bar::default() }
@@ -84,14 +79,19 @@ impl Candles {
 
     fn upstream(&mut self, symbol: u32, bar: &UpstreamBar, when: When, sink: &mut impl Sink) -> Verdict {
         let len = Nanos::from_secs(i64::from(bar.seconds));
-        let timeframes = &self.specs[..self.options.timeframes.len()];
-        let Some(level) = timeframes.iter().position(|spec| spec.len == len) else {
+        let Some(level) = self.options.timeframes.iter().position(|timeframe| timeframe.nanos() == len)
+        else {
             return Verdict::Refused(Refusal::NoTimeframe);
         };
         if self.options.bars_from != BarsFrom::Trades {
             return Verdict::Refused(Refusal::Unsupported);
         }
-        if !is_aligned(&bar.bar, len) || !(is_nothing(bar) || is_sound(&bar.bar)) {
+        if self.symbols[symbol as usize].grid_by_source {
+            self.settle_grid(symbol);
+        }
+        let interval = self.grid(symbol).interval(level, bar.bar.start);
+        let is_aligned = (interval.start, interval.end) == (bar.bar.start, bar.end());
+        if !is_aligned || !(is_nothing(bar) || is_sound(&bar.bar)) {
             return Verdict::Refused(Refusal::BadBar);
         }
         if self.options.clock == BarClock::Live && bar.closed && bar.end() > when.feed_clock() + AHEAD_MAX {
@@ -192,15 +192,18 @@ impl Candles {
     pub(super) fn close_forming(&mut self, symbol: u32, limit: UnixNanos, sink: &mut impl Sink) {
         let state = &mut self.symbols[symbol as usize];
         let level = usize::from(state.vendor.level);
-        let Some(spec) = self.specs.get(level) else { return };
         let start = state.vendor.forming.bar.start;
-        if start + spec.len > limit {
+        if level >= self.options.timeframes.len() || start == NO_START {
+            return;
+        }
+        let end = self.grids[usize::from(state.grid)].end(level, start);
+        if end > limit {
             return;
         }
         let mut record = std::mem::replace(&mut state.vendor.forming, Record::empty(NO_START));
         // Not the vendor's last word: a bar that comes yet takes its place.
         record.vendor = Vendor(record.vendor.0 & !Vendor::WHOLE.0);
-        self.tallies.gaps_merged += state.missing.add(start, start + spec.len) as u64;
+        self.tallies.gaps_merged += state.missing.add(start, end) as u64;
         if self.find_unsealed(symbol, level, start).is_none() {
             self.file_vendors(symbol, level, record, Reason::Late, sink);
         }
@@ -239,7 +242,7 @@ impl Candles {
             return Verdict::Refused(Refusal::Sealed);
         }
         if is_nothing(bar) {
-            let above = self.specs[level].above;
+            let above = self.above(symbol, level);
             let missing = &mut self.symbols[symbol as usize].missing;
             self.tallies.gaps_merged += missing.cut(start, end, above as u32) as u64;
             self.review(symbol, start, end, sink);
@@ -279,7 +282,7 @@ impl Candles {
         reason: Reason,
         sink: &mut impl Sink,
     ) {
-        let above = self.specs[level].above;
+        let above = self.above(symbol, level);
         let missing = &mut self.symbols[symbol as usize].missing;
         self.tallies.gaps_merged += missing.cut(bar.bar.start, bar.end(), above as u32) as u64;
         self.file_vendors(symbol, level, record_of(bar), reason, sink);
@@ -294,7 +297,7 @@ impl Candles {
         reason: Reason,
         sink: &mut impl Sink,
     ) {
-        let (start, end) = (record.bar.start, record.bar.start + self.specs[level].len);
+        let (start, end) = (record.bar.start, self.grid(symbol).end(level, record.bar.start));
         self.symbols[symbol as usize].vendor.any = true;
         let place = self.find_unsealed(symbol, level, start);
         let before = place.map(|place| *self.arena.get(place));
@@ -303,19 +306,22 @@ impl Candles {
         }
         if level > 0 {
             // The day is the sum of finest bars, which has to know before the fact is published.
-            self.symbols[symbol as usize].today.heal(before.as_ref(), &record);
+            let state = &mut self.symbols[symbol as usize];
+            let grid = &self.grids[usize::from(state.grid)];
+            state.today.heal(before.as_ref(), &record, |at| grid.day(at));
         }
         match place {
             Some(place) => {
                 let odd = BarFlags::INCOMPLETE.with(BarFlags::POLLED).with(BarFlags::REFUSED);
-                self.change(symbol, level, place, reason, sink, |ours| {
+                self.revise_at(symbol, level, place, reason, sink, |ours| {
                     ours.replace(&record);
                     ours.flags = ours.flags.without(odd).with(record.flags);
                 });
             }
             None => self.append(symbol, level, record, sink),
         }
-        for part in bits(self.specs[level].below).chain(self.daily_base) {
+        self.refill(symbol, level, start, reason, sink);
+        for part in bits(self.below(symbol, level)).chain(self.daily_base) {
             let closed_to = &mut self.symbols[symbol as usize].levels[part].closed_to;
             *closed_to = end.max(*closed_to);
         }
@@ -332,15 +338,15 @@ impl Candles {
         reason: Reason,
         sink: &mut impl Sink,
     ) {
-        for parent in bits(self.specs[level].above & !(1 << level)) {
-            let len = self.specs[parent].len;
-            let start = ts.floor(len);
+        for parent in bits(self.above(symbol, level) & !(1 << level)) {
+            let interval = self.grid(symbol).interval(parent, ts);
+            let start = interval.start;
             if start >= self.symbols[symbol as usize].levels[parent].closed_to {
-                self.expect_parent(symbol, parent, start);
+                self.expect_parent(symbol, parent, interval);
                 continue;
             }
             let mut sum = Record::empty(start);
-            self.gather(symbol, parent, start, start + len, &mut sum);
+            self.gather(symbol, parent, start, interval.end, &mut sum);
             sum.ts_recv = sum.ts_recv.max(ts_recv);
             let incomplete = self.incomplete(symbol, parent, start);
             match self.find_unsealed(symbol, parent, start) {
@@ -352,7 +358,7 @@ impl Candles {
                     if ours.vendor.has(Vendor::WHOLE) || unchanged {
                         continue;
                     }
-                    self.change(symbol, parent, place, reason, sink, |ours| {
+                    self.revise_at(symbol, parent, place, reason, sink, |ours| {
                         ours.replace(&sum);
                         ours.flags = flags;
                     });
@@ -370,12 +376,29 @@ impl Candles {
             && (0..self.options.timeframes.len()).any(|level| self.is_whole(symbol, level, ts))
     }
 
+    /// A level and those that are made of it, directly or not, bit by level.
+    fn above(&self, symbol: u32, level: usize) -> u64 {
+        let made_of_it = |&above: &usize| self.below(symbol, above) & (1 << level) != 0;
+        (0..self.options.timeframes.len()).filter(made_of_it).fold(0, |set, above| set | 1 << above)
+    }
+
+    /// A level and those that it is made of, bit by level.
+    fn below(&self, symbol: u32, level: usize) -> u64 {
+        let grid = self.grid(symbol);
+        let (mut set, mut part) = (1 << level, level);
+        while grid.child(part) != part {
+            part = grid.child(part);
+            set |= 1 << part;
+        }
+        set
+    }
+
     fn is_vendors_above(&self, symbol: u32, level: usize, ts: UnixNanos) -> bool {
-        bits(self.specs[level].above & !(1 << level)).any(|level| self.is_whole(symbol, level, ts))
+        bits(self.above(symbol, level) & !(1 << level)).any(|level| self.is_whole(symbol, level, ts))
     }
 
     fn is_whole(&self, symbol: u32, level: usize, ts: UnixNanos) -> bool {
-        let start = ts.floor(self.specs[level].len);
+        let start = self.grid(symbol).interval(level, ts).start;
         let place = self.find_unsealed(symbol, level, start);
         place.is_some_and(|place| self.arena.get(place).vendor.has(Vendor::WHOLE))
     }

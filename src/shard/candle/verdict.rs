@@ -79,8 +79,12 @@ pub struct Tallies {
     pub unknown_conditions: u64,
     /// Trades that revised a closed bar.
     pub late: u64,
-    /// Bars that closed.
+    /// Bars that closed, those that were filled among them.
     pub closed: u64,
+    /// Bars made for intervals without trades.
+    pub filled: u64,
+    /// How often a timeframe of a symbol was filled no further, for there had been too many such bars in a row.
+    pub fills_stopped: u64,
     /// Revisions.
     pub revised: u64,
     /// Bars sealed before their time, for want of memory.

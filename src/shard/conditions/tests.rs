@@ -112,7 +112,7 @@ fn a_condition_that_admits_lifts_those_that_yield_and_no_others() {
 fn binance_trades_outside_the_book_move_nothing() {
     let rules = rules("binance", Coding::Binance);
     assert_eq!(says(&rules, [1, 0, 0, 0], 0, REGULAR), (NOTHING, NOTHING, false));
-    assert_eq!(says(&rules, [2, 0, 0, 0], 0, REGULAR), (ALL, ALL, false));
+    assert_eq!(says(&rules, [0; 4], 0, REGULAR), (ALL, ALL, false));
 }
 
 #[test]

@@ -86,6 +86,18 @@ pub fn sum_within(number: &Number<'_>, scale: i64, most: i128) -> Option<i128> {
     if read.negative { None } else { read.units.to_i128().filter(|units| *units <= most) }
 }
 
+/// An average price above zero times a volume in 1e-8, in 1e-17; `None` where one is out of range.
+pub fn average_times(average: &Number<'_>, volume: i128, most: i128) -> Option<i128> {
+    let highest = BigInt::from(i64::MAX) * BigInt::from(10).pow(9);
+    let units = read(average, 18)?.units;
+    if !units.is_positive() || units > highest {
+        return None;
+    }
+    let product =
+        BigDecimal::new(units * BigInt::from(volume), 9).with_scale_round(0, RoundingMode::HalfEven);
+    product.as_bigint_and_exponent().0.to_i128().filter(|sum| *sum <= most)
+}
+
 /// A bar's volume in 1e-8, or its notional in 1e-17: up to 2^100 units, not below zero.
 pub fn sum(number: &Number<'_>, scale: i64) -> Option<u128> {
     sum_within(number, scale, 1 << 100).and_then(|units| u128::try_from(units).ok())

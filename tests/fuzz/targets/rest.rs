@@ -63,10 +63,7 @@ fn massive_row(row: &OwnedValue) -> (Option<i64>, Option<Plain>) {
         let volume = number::sum_within(&value("v")?, 8, VOLUME_MAX)?;
         let turnover = match field(row, "vw") {
             None => None,
-            Some(_) => {
-                let product = i128::from(price(&value("vw")?)?).checked_mul(volume)?;
-                Some(product).filter(|product| *product <= NOTIONAL_MAX).map(Some)?
-            }
+            Some(_) => Some(number::average_times(&value("vw")?, volume, NOTIONAL_MAX)?),
         };
         let trades = match field(row, "n") {
             None => None,
@@ -183,7 +180,13 @@ pub fn massive_seeds() -> Vec<Vec<u8>> {
     };
     vec![
         answer(
-            &[row(0, r#","vw":10.25,"n":7"#), row(1, r#","vw":1.025e+1"#), row(2, r#","n":7"#)].join(","),
+            &[
+                row(0, r#","vw":10.25,"n":7"#),
+                row(1, r#","vw":10.255555555555555"#),
+                row(6, r#","vw":1.025e+1"#),
+                row(2, r#","n":7"#),
+            ]
+            .join(","),
             "",
         ),
         answer(
