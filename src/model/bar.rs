@@ -122,7 +122,7 @@ pub enum Reason {
     Correct = 3,
     /// Missing trades were fetched afterwards.
     Backfill = 4,
-    /// Only flags changed: it became known that trades are missing, or that none are.
+    /// Only flags changed: it became known that trades are missing, that none are, or that dealing was halted.
     Gap = 5,
 }
 

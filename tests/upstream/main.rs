@@ -4,4 +4,5 @@
 mod gaps;
 mod lines;
 mod model;
+mod rules;
 mod vendors;

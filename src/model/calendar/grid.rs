@@ -83,6 +83,8 @@ struct Level {
     len: Nanos,
     child: usize,
     parents: Vec<usize>,
+    /// Itself and those that it is made of, bit by level.
+    below: u64,
 }
 
 /// All timeframes under one calendar, or under none.
@@ -103,7 +105,8 @@ impl Grid {
         let mut grid = Self { calendar: None, levels: Vec::new() };
         for (level, timeframe) in timeframes.iter().enumerate() {
             let child = timeframes.child(level);
-            grid.levels.push(Level { lie: Lie::Epoch, len: timeframe.nanos(), child, parents: Vec::new() });
+            let (lie, len, parents) = (Lie::Epoch, timeframe.nanos(), Vec::new());
+            grid.levels.push(Level { lie, len, child, parents, below: 0 });
         }
         grid.link();
         grid
@@ -154,7 +157,7 @@ impl Grid {
                     });
                 }
             };
-            grid.levels.push(Level { lie, len, child, parents: Vec::new() });
+            grid.levels.push(Level { lie, len, child, parents: Vec::new(), below: 0 });
         }
         grid.link();
         grid.calendar = Some(calendar);
@@ -162,9 +165,12 @@ impl Grid {
     }
 
     fn link(&mut self) {
-        for level in 1..self.levels.len() {
+        for level in 0..self.levels.len() {
             let child = self.levels[level].child;
-            self.levels[child].parents.push(level);
+            self.levels[level].below = 1 << level | self.levels[child].below;
+            if level > 0 {
+                self.levels[child].parents.push(level);
+            }
         }
     }
 
@@ -180,7 +186,7 @@ impl Grid {
         self.levels[below].parents.retain(|&parent| parent != day);
         self.levels[day].child = base;
         let Level { lie, len, .. } = self.levels[0];
-        self.levels.push(Level { lie, len, child: base, parents: vec![day] });
+        self.levels.push(Level { lie, len, child: base, parents: vec![day], below: 1 << base });
         Some(base)
     }
 
@@ -199,6 +205,19 @@ impl Grid {
     #[inline]
     pub fn parents(&self, level: usize) -> &[usize] {
         &self.levels[level].parents
+    }
+
+    /// A timeframe and those that its bars are made up of, directly or not, bit by level. A day that is split off is made up of the
+    /// same all the same.
+    #[inline]
+    pub fn below(&self, level: usize) -> u64 {
+        self.levels[level].below
+    }
+
+    /// A timeframe and those whose bars are made up of its own, directly or not, bit by level.
+    pub fn above(&self, level: usize) -> u64 {
+        let made_of_it = |above: &usize| self.below(*above) & (1 << level) != 0;
+        (0..self.levels.len()).filter(made_of_it).fold(0, |set, above| set | 1 << above)
     }
 
     /// The interval of a timeframe that an instant is in.

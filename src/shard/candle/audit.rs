@@ -111,10 +111,12 @@ impl Candles {
         let at = &state.levels[level];
         let found = self.arena.backward(&at.bars).take_while(|(_, record)| record.bar.start >= start);
         let ours = found.map(|(_, record)| *record).find(|record| record.bar.start == start);
+        let ours = ours.filter(Record::is_whole);
         // Where finer bars of the vendor build and did not all come, his own sum is better than ours.
         let lacks = ours.is_none_or(|ours| ours.flags.has(BarFlags::INCOMPLETE));
         let over = state.levels[level].closed_to > start && state.vendor.forming.bar.start == NO_START;
-        if state.built_by == BuiltBy::Bars && lacks && over && start >= at.sealed_to {
+        let is_sealed = start < at.sealed_to || self.is_daily_sealed(symbol, level, start);
+        if state.built_by == BuiltBy::Bars && lacks && over && !is_sealed {
             self.tallies.upstream_healed += 1;
             self.make_room();
             self.put(symbol, level, bar, Reason::Backfill, sink);
@@ -127,7 +129,8 @@ impl Candles {
     pub(super) fn compare(&mut self, symbol: u32, level: usize, theirs: &UpstreamBar, ours: Option<&Record>) {
         let audit = &mut self.tallies.audit;
         let state = &self.symbols[symbol as usize];
-        let Some(ours) = ours else {
+        // One without a price is none.
+        let Some(ours) = ours.filter(|ours| ours.is_whole()) else {
             let oldest =
                 self.arena.front(&state.levels[level].bars).map(|place| self.arena.get(place).bar.start);
             if oldest.is_some_and(|oldest| theirs.bar.start >= oldest) || state.levels[level].floor == 0 {

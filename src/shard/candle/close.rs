@@ -145,7 +145,10 @@ impl Candles {
     ) {
         let state = &self.symbols[symbol as usize];
         let inside = |record: &Record| record.bar.start >= start && record.bar.start < end;
-        if usize::from(state.vendor.level) == level && inside(&state.vendor.forming) {
+        let forming = usize::from(state.vendor.level);
+        // What is not a day's own comes to the day by the level that it is made from.
+        let is_part = Some(level) == self.daily_base && forming + 1 < level;
+        if (forming == level || is_part) && inside(&state.vendor.forming) {
             sum.merge(&state.vendor.forming);
         }
         if level == 0 {
@@ -193,7 +196,7 @@ impl Candles {
     }
 
     /// How long after its end a bar of this symbol stays open.
-    fn grace(&self, symbol: u32) -> Nanos {
+    pub(super) fn grace(&self, symbol: u32) -> Nanos {
         match self.symbols[symbol as usize].built_by {
             BuiltBy::Bars => self.options.upstream_wait,
             _ => self.options.grace,

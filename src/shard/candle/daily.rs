@@ -75,6 +75,40 @@ impl Candles {
         }
     }
 
+    /// Whether something that trades brought to the day in a bar of `level` can no longer be taken out of it.
+    pub(super) fn is_daily_sealed(&self, symbol: u32, level: usize, start: UnixNanos) -> bool {
+        let brings = |base: &usize| level + 1 < *base;
+        let base = self.daily_base.filter(brings);
+        base.is_some_and(|base| start < self.symbols[symbol as usize].levels[base].sealed_to)
+    }
+
+    /// A vendor's bar of `level` that ends at `end` is all that its interval brings to the day. It stands in the last finest interval,
+    /// so that it is sealed no earlier than itself.
+    pub(super) fn put_daily(&mut self, symbol: u32, level: usize, end: UnixNanos, vendors: &Record) {
+        let Some(base) = self.daily_base.filter(|&base| level + 1 < base) else { return };
+        let start = vendors.bar.start;
+        let inside = |record: &Record| start <= record.bar.start && record.bar.start < end;
+        let at = &self.symbols[symbol as usize].levels[base];
+        let mut next = self.arena.back(&at.bars).filter(|_| at.unsealed > 0);
+        let mut left = at.unsealed;
+        while let Some(place) = next.filter(|&place| left > 0 && self.arena.get(place).bar.start >= start) {
+            let record = self.arena.get_mut(place);
+            if inside(record) {
+                *record = Record::empty(record.bar.start);
+            }
+            next = self.arena.before(&self.symbols[symbol as usize].levels[base].bars, place);
+            left -= 1;
+        }
+        self.symbols[symbol as usize].open_daily.retain(|record| !inside(record));
+        let last = self.grid(symbol).interval(base, UnixNanos(end.0 - 1)).start;
+        let mut record = *vendors;
+        record.bar.start = last;
+        match self.find_unsealed(symbol, base, last) {
+            Some(place) => *self.arena.get_mut(place) = record,
+            None => self.file(symbol, base, record),
+        }
+    }
+
     /// The finest bar at `start` from the kept trades alone, as it is or as it is brought to the day.
     pub(super) fn recompute(&self, symbol: u32, start: UnixNanos, daily: bool) -> Record {
         let end = self.grid(symbol).end(0, start);

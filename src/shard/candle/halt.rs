@@ -72,7 +72,7 @@ impl Candles {
                 .take_while(|(_, record)| grid.end(level, record.bar.start) > since);
             let first = concerned.filter(|(_, record)| !record.flags.has(BarFlags::HALTED)).last();
             let Some((place, _)) = first else { return };
-            self.revise_at(symbol, level, place, Reason::Late, sink, |record| {
+            self.revise_at(symbol, level, place, Reason::Gap, sink, |record| {
                 record.flags = record.flags.with(BarFlags::HALTED);
             });
         }

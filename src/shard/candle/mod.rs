@@ -388,6 +388,7 @@ impl Candles {
             return Verdict::Refused(Refusal::Outranked);
         } else {
             self.tallies.beside_bars += u64::from(from_trades);
+            leaves = self.judge(tick).0;
         }
         if kept {
             self.keep(symbol, tick);

@@ -4,6 +4,7 @@
 //!
 //! An interval that a vendor's bar stands for is closed, and trades of it no longer count.
 
+use crate::model::calendar::Interval;
 use crate::model::{Bar, BarFlags, BarOrigin, Nanos, Reason, Tick, UnixNanos, UpstreamBar};
 
 use super::super::record::{Fields, Rank, Record, Vendor};
@@ -12,6 +13,8 @@ use super::{BarClock, BarsFrom, BuiltBy, Candles, NO_START, Refusal, Sink, Verdi
 
 /// How far ahead of our clock a vendor's bar may end: as much as a feed's clock is believed to be off by default.
 const AHEAD_MAX: Nanos = Nanos::from_secs(5);
+const SECOND: Nanos = Nanos::from_secs(1);
+const DAY: Nanos = Nanos::from_secs(86_400);
 /// The greatest volume of a bar, 1e-8: 2^80, thousands of times what all markets together trade in a day. Sums of bars stay far within
 /// their types.
 const VOLUME_MAX: u128 = 1 << 80;
@@ -90,10 +93,14 @@ impl Candles {
             self.settle_grid(symbol);
         }
         let interval = self.grid(symbol).interval(level, bar.bar.start);
-        let is_aligned = (interval.start, interval.end) == (bar.bar.start, bar.end());
+        // A day of a calendar may be an hour longer or shorter.
+        let is_long = interval.end == bar.end() || len == DAY;
+        let is_aligned = interval.start == bar.bar.start && is_long;
         if !is_aligned || !(is_nothing(bar) || is_sound(&bar.bar)) {
             return Verdict::Refused(Refusal::BadBar);
         }
+        let seconds = interval.end.since(interval.start).0 / SECOND.0;
+        let bar = &UpstreamBar { seconds: seconds as u32, ..*bar };
         if self.options.clock == BarClock::Live && bar.closed && bar.end() > when.feed_clock() + AHEAD_MAX {
             return Verdict::Refused(Refusal::NotOver);
         }
@@ -137,6 +144,10 @@ impl Candles {
         if start < state.levels[level].sealed_to {
             return Verdict::Refused(Refusal::Sealed);
         }
+        if self.is_daily_sealed(symbol, level, start) {
+            return Verdict::Refused(Refusal::Sealed);
+        }
+        let state = &mut self.symbols[symbol as usize];
         let forming = state.vendor.forming.bar.start;
         if forming != NO_START && forming < start {
             // The vendor went on without having closed it.
@@ -234,21 +245,24 @@ impl Candles {
         if from_ticks && over > clock {
             return Verdict::Refused(Refusal::NotOver);
         }
-        if from_ticks && start >= self.symbols[symbol as usize].levels[0].closed_to {
+        if from_ticks && end > self.symbols[symbol as usize].levels[0].closed_to {
             self.close_due(symbol, over, sink);
         }
         let sealed_to = self.symbols[symbol as usize].levels[level].sealed_to;
-        if start < sealed_to || end <= clock.minus(self.options.seal_after) {
+        let is_sealed = start < sealed_to || self.is_daily_sealed(symbol, level, start);
+        if is_sealed || end <= clock.minus(self.options.seal_after) {
             return Verdict::Refused(Refusal::Sealed);
         }
         if is_nothing(bar) {
-            let above = self.above(symbol, level);
+            let above = self.grid(symbol).above(level);
             let missing = &mut self.symbols[symbol as usize].missing;
             self.tallies.gaps_merged += missing.cut(start, end, above as u32) as u64;
             self.review(symbol, start, end, sink);
             return Verdict::Accepted;
         }
         let ours = self.find_unsealed(symbol, level, start).map(|place| *self.arena.get(place));
+        // One without a price, or that was filled, is none.
+        let ours = ours.filter(Record::is_whole);
         let lacks = BarFlags::INCOMPLETE.with(BarFlags::POLLED);
         match ours {
             Some(ours) if ours.flags.without(lacks) == ours.flags => {
@@ -282,9 +296,16 @@ impl Candles {
         reason: Reason,
         sink: &mut impl Sink,
     ) {
-        let above = self.above(symbol, level);
+        let (start, end) = (bar.bar.start, bar.end());
+        // Bars that another kind built may still be open; what is put here closes after them.
+        let state = &self.symbols[symbol as usize];
+        let open = state.others.front().map_or(state.current.bar.start, |other| other.bar.start);
+        if open.min(state.current.bar.start) < end {
+            self.close_due(symbol, end + self.grace(symbol), sink);
+        }
+        let above = self.grid(symbol).above(level);
         let missing = &mut self.symbols[symbol as usize].missing;
-        self.tallies.gaps_merged += missing.cut(bar.bar.start, bar.end(), above as u32) as u64;
+        self.tallies.gaps_merged += missing.cut(start, end, above as u32) as u64;
         self.file_vendors(symbol, level, record_of(bar), reason, sink);
     }
 
@@ -304,6 +325,7 @@ impl Candles {
         if before.is_some_and(|before| is_same(&before, &record)) {
             return;
         }
+        self.put_daily(symbol, level, end, &record);
         if level > 0 {
             // The day is the sum of finest bars, which has to know before the fact is published.
             let state = &mut self.symbols[symbol as usize];
@@ -318,10 +340,16 @@ impl Candles {
                     ours.flags = ours.flags.without(odd).with(record.flags);
                 });
             }
-            None => self.append(symbol, level, record, sink),
+            None => {
+                self.fill(symbol, level, start, sink);
+                let halted = self.symbols[symbol as usize].halts.flags(Interval { start, end });
+                let mut record = record;
+                record.flags = record.flags.with(halted);
+                self.append(symbol, level, record, sink);
+            }
         }
         self.refill(symbol, level, start, reason, sink);
-        for part in bits(self.below(symbol, level)).chain(self.daily_base) {
+        for part in bits(self.grid(symbol).below(level)).chain(self.daily_base) {
             let closed_to = &mut self.symbols[symbol as usize].levels[part].closed_to;
             *closed_to = end.max(*closed_to);
         }
@@ -338,7 +366,7 @@ impl Candles {
         reason: Reason,
         sink: &mut impl Sink,
     ) {
-        for parent in bits(self.above(symbol, level) & !(1 << level)) {
+        for parent in bits(self.grid(symbol).above(level) & !(1 << level)) {
             let interval = self.grid(symbol).interval(parent, ts);
             let start = interval.start;
             if start >= self.symbols[symbol as usize].levels[parent].closed_to {
@@ -365,8 +393,12 @@ impl Candles {
                 }
                 // Of a sealed one nothing more can be said.
                 None if start < self.symbols[symbol as usize].levels[parent].sealed_to => {}
-                None => self.append(symbol, parent, sum, sink),
+                None => {
+                    sum.flags = sum.flags.with(self.symbols[symbol as usize].halts.flags(interval));
+                    self.append(symbol, parent, sum, sink);
+                }
             }
+            self.refill(symbol, parent, start, reason, sink);
         }
     }
 
@@ -376,25 +408,8 @@ impl Candles {
             && (0..self.options.timeframes.len()).any(|level| self.is_whole(symbol, level, ts))
     }
 
-    /// A level and those that are made of it, directly or not, bit by level.
-    fn above(&self, symbol: u32, level: usize) -> u64 {
-        let made_of_it = |&above: &usize| self.below(symbol, above) & (1 << level) != 0;
-        (0..self.options.timeframes.len()).filter(made_of_it).fold(0, |set, above| set | 1 << above)
-    }
-
-    /// A level and those that it is made of, bit by level.
-    fn below(&self, symbol: u32, level: usize) -> u64 {
-        let grid = self.grid(symbol);
-        let (mut set, mut part) = (1 << level, level);
-        while grid.child(part) != part {
-            part = grid.child(part);
-            set |= 1 << part;
-        }
-        set
-    }
-
     fn is_vendors_above(&self, symbol: u32, level: usize, ts: UnixNanos) -> bool {
-        bits(self.above(symbol, level) & !(1 << level)).any(|level| self.is_whole(symbol, level, ts))
+        bits(self.grid(symbol).above(level) & !(1 << level)).any(|level| self.is_whole(symbol, level, ts))
     }
 
     fn is_whole(&self, symbol: u32, level: usize, ts: UnixNanos) -> bool {
