@@ -143,6 +143,11 @@ fn a_bar_that_was_asked_for_is_followed_by_the_flat_bars_after_it() {
     world.pass_to(START + 20 * MINUTE);
     assert_eq!(closes(&world, 0)[12..], [3; 7]);
     assert_eq!(closes(&world, 1), [5, 3, 3]);
+    // By now there are longer flat bars to follow it, too.
+    let asked = vendors(0, BarOrigin::Backfill, 60, flat(START + 9 * MINUTE, 4));
+    assert_eq!(world.upstream(&asked), Verdict::Accepted);
+    assert_eq!(closes(&world, 0)[9..], [4; 10]);
+    assert_eq!(closes(&world, 1), [5, 4, 4]);
     world.check_ledger();
 }
 
@@ -210,7 +215,7 @@ fn what_is_still_open_when_a_vendors_bar_comes_closes_before_it() {
     for (ms, id) in [(58_000, 1), (59_500, 2)] {
         let at = UnixNanos(START + ms * MS);
         let tick = Tick::trade(SymbolId(0), at, at, Price(5), Size(7)).with_id(TradeId::from_u64(id));
-        world.now = at.0;
+        world.pass_to(at.0);
         world.apply(&tick);
     }
     world.gap(SymbolId(0), START + 30 * SECOND, START + 31 * SECOND);
