@@ -16,7 +16,7 @@ use crate::gateway::GatewayOptions;
 use crate::model::calendar::{self, Anchor, Calendar, CalendarRules, Open, Pick};
 use crate::model::{Nanos, Symbol, Timeframe, Timeframes};
 use crate::shard::conditions::{BOOKS_MAX, Choice, Coding, Conditions};
-use crate::shard::{BarClock, BarsFrom, CandleOptions, Fill};
+use crate::shard::{BarClock, BarsFrom, BuiltBy, CandleOptions, Fill};
 
 use self::feed::FeedSection;
 
@@ -182,6 +182,9 @@ struct BarsSection {
     trades_mib_max: Option<usize>,
     preallocate: Option<bool>,
     trades_per_symbol_max: Option<usize>,
+    rank: Option<Vec<String>>,
+    upstream_wait_ms: Option<i64>,
+    audit_bars_max: Option<usize>,
 }
 
 /// `fill = true` or `fill = "extended"`.
@@ -433,6 +436,16 @@ impl Config {
             ms(candles.late_tolerance),
             ms(candles.seal_after)
         );
+        let kinds = candles.rank.iter().map(|kind| match kind {
+            BuiltBy::Trades => "trades",
+            BuiltBy::Aggregated => "aggregated trades",
+            _ => "bars of the vendor",
+        });
+        let _ = writeln!(
+            out,
+            "          of a symbol that has several: {}; the others are only compared",
+            kinds.collect::<Vec<_>>().join(", then ")
+        );
         if let Some(Fill { open, bars_max }) = candles.fill {
             let sessions = if open == Open::Regular { "regular sessions" } else { "all sessions" };
             let _ =
@@ -571,6 +584,18 @@ impl BarsSection {
             trades_bytes_max: mib("bars.trades_mib_max", self.trades_mib_max, 256)?,
             preallocate: self.preallocate.unwrap_or(live.preallocate),
             trades_per_symbol_max,
+            rank: match &self.rank {
+                None => live.rank.clone(),
+                Some(kinds) => check_rank(kinds).map_err(|message| wrong("bars.rank", message))?,
+            },
+            upstream_wait: millis("bars.upstream_wait_ms", self.upstream_wait_ms, 3_000)?,
+            audit_bars_max: range(
+                "bars.audit_bars_max",
+                self.audit_bars_max,
+                live.audit_bars_max,
+                1,
+                1 << 24,
+            )?,
             ..live
         })
     }
@@ -588,6 +613,30 @@ pub fn parse_bars_from(text: &str) -> Result<BarsFrom, String> {
         "mid" => BarsFrom::Mid,
         other => return Err(format!("{other:?} is none of trades, bid, ask, mid")),
     })
+}
+
+/// What builds a symbol's bars, best first.
+fn check_rank(kinds: &[String]) -> Result<Vec<BuiltBy>, String> {
+    let mut rank = Vec::new();
+    for kind in kinds {
+        let kind = match kind.as_str() {
+            "trades" => BuiltBy::Trades,
+            "aggregated" => BuiltBy::Aggregated,
+            "bars" => BuiltBy::Bars,
+            other => return Err(format!("{other:?} is none of \"trades\", \"aggregated\", \"bars\"")),
+        };
+        if rank.contains(&kind) {
+            return Err(format!("{:?} is listed twice", kinds[rank.len()]));
+        }
+        rank.push(kind);
+    }
+    if rank.is_empty() {
+        return Err(
+            "an empty list would build no bars; the default is [\"trades\", \"aggregated\", \"bars\"]"
+                .to_owned(),
+        );
+    }
+    Ok(rank)
 }
 
 /// Reads `epoch` or `session`.

@@ -454,7 +454,8 @@ fn a_gap_of_a_whole_source_marks_every_symbol_and_counts_once() {
         apply(&mut candles, &mut facts, &tick, 0);
     }
     assert_eq!(candles.tallies().accepted, 2);
-    candles.gap_everywhere();
+    let gap = Tick::gap(SymbolId::ANY, at(100), at(200), at(200));
+    candles.gap_everywhere(&gap, &mut facts);
     assert_eq!(candles.tallies().accepted, 3);
     for symbol in [0, 1] {
         let flags: Vec<_> = candles.forming(symbol, 0).unwrap().flags.names().collect();

@@ -27,8 +27,8 @@ STANDINGS = ["closed", "pre", "regular", "post", "holiday", "halted", "unknown"]
 NO_TIME = 2**63 - 1
 BAR_STATES = ["forming", "closed", "revised"]
 TRADE_KINDS = ["trade", "cancel", "correction"]
-REASONS = [None, "late", "cancel", "correct", "backfill"]
-FLAGS = ["incomplete", "synthetic", "halted", "refused"]
+REASONS = [None, "late", "cancel", "correct", "backfill", "gap"]
+FLAGS = ["incomplete", "synthetic", "halted", "refused", "polled"]
 NO_VWAP = -(1 << 63)
 UNITS = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")]
 # Wide enough for any volume: 2^128 has 39 digits.

@@ -23,16 +23,17 @@ pub struct Bar {
     pub low: Price,
     /// Price of the greatest trade by (`ts_event`, venue sequence, arrival).
     pub close: Price,
-    /// How many trades, or quotes where it is built from quotes.
+    /// How many trades, or quotes where it is built from quotes. A vendor's bar may have volume and no count: 0.
     pub trades: u64,
 }
 
 const _: () = assert!(size_of::<Bar>() == 80);
 
 impl Bar {
-    /// Volume-weighted average price to 9 places, half to even; `None` without volume.
+    /// Volume-weighted average price to 9 places, half to even; `None` without volume, or where a vendor's bar does not say it
+    /// and the notional is 0.
     pub fn vwap(&self) -> Option<Price> {
-        self.notional.vwap(self.volume)
+        if self.notional.0 == 0 { None } else { self.notional.vwap(self.volume) }
     }
 
     /// Adds what one trade contributes regardless of order.
@@ -61,11 +62,15 @@ impl BarFlags {
     /// A cancel, correction or late tick for it was refused.
     pub const REFUSED: Self = Self(8);
 
-    const NAMES: [(Self, &'static str); 4] = [
+    /// Asked of the vendor while no connection brought ticks: its numbers are the vendor's, for the time being.
+    pub const POLLED: Self = Self(16);
+
+    const NAMES: [(Self, &'static str); 5] = [
         (Self::INCOMPLETE, "incomplete"),
         (Self::SYNTHETIC, "synthetic"),
         (Self::HALTED, "halted"),
         (Self::REFUSED, "refused"),
+        (Self::POLLED, "polled"),
     ];
 
     /// Both sets of flags.
@@ -117,6 +122,8 @@ pub enum Reason {
     Correct = 3,
     /// Missing trades were fetched afterwards.
     Backfill = 4,
+    /// Only flags changed: it became known that trades are missing, or that none are.
+    Gap = 5,
 }
 
 impl Reason {
@@ -128,6 +135,7 @@ impl Reason {
             Self::Cancel => Some("cancel"),
             Self::Correct => Some("correct"),
             Self::Backfill => Some("backfill"),
+            Self::Gap => Some("gap"),
         }
     }
 }

@@ -251,6 +251,7 @@ impl Event {
             2 => Reason::Cancel,
             3 => Reason::Correct,
             4 => Reason::Backfill,
+            5 => Reason::Gap,
             _ => Reason::None,
         }
     }

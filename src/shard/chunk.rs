@@ -36,14 +36,14 @@ struct Links {
 pub struct List {
     head: u32,
     tail: u32,
-    head_at: u32,
-    tail_len: u32,
     len: u32,
+    head_at: u16,
+    tail_len: u16,
 }
 
 impl Default for List {
     fn default() -> Self {
-        Self { head: NONE, tail: NONE, head_at: 0, tail_len: 0, len: 0 }
+        Self { head: NONE, tail: NONE, len: 0, head_at: 0, tail_len: 0 }
     }
 }
 
@@ -60,6 +60,11 @@ impl List {
 }
 
 impl<T: Pod, const N: usize> Arena<T, N> {
+    /// A list counts within a chunk in 16 bits.
+    const CHUNK: u32 = {
+        assert!(N > 0 && N < u16::MAX as usize);
+        N as u32
+    };
     const SLAB: usize = (SLAB_BYTES / (size_of::<T>() * N)).next_power_of_two() * N;
 
     /// An arena of at most `bytes_max`, at least two chunks.
@@ -144,7 +149,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         if list.tail == NONE || list.tail_len as usize == N {
             self.grow(list, owner)?;
         }
-        let place = list.tail * N as u32 + list.tail_len;
+        let place = list.tail * Self::CHUNK + u32::from(list.tail_len);
         list.tail_len += 1;
         list.len += 1;
         Some(place)
@@ -232,20 +237,20 @@ impl<T: Pod, const N: usize> Arena<T, N> {
 
     /// The place of the first record.
     pub fn front(&self, list: &List) -> Option<u32> {
-        (list.len > 0).then(|| list.head * N as u32 + list.head_at)
+        (list.len > 0).then(|| list.head * N as u32 + u32::from(list.head_at))
     }
 
     /// The place of the last record.
     #[inline]
     pub fn back(&self, list: &List) -> Option<u32> {
-        (list.len > 0).then(|| list.tail * N as u32 + list.tail_len - 1)
+        (list.len > 0).then(|| list.tail * N as u32 + u32::from(list.tail_len) - 1)
     }
 
     /// The place before `place` in `list`.
     #[inline]
     pub fn before(&self, list: &List, place: u32) -> Option<u32> {
         let (chunk, at) = (place / N as u32, place % N as u32);
-        let first = if chunk == list.head { list.head_at } else { 0 };
+        let first = if chunk == list.head { u32::from(list.head_at) } else { 0 };
         if at > first {
             return Some(place - 1);
         }
@@ -258,7 +263,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     /// The place after `place` in `list`.
     pub fn after(&self, list: &List, place: u32) -> Option<u32> {
         let (chunk, at) = (place / N as u32, place % N as u32);
-        let len = if chunk == list.tail { list.tail_len } else { N as u32 };
+        let len = if chunk == list.tail { u32::from(list.tail_len) } else { N as u32 };
         if at + 1 < len {
             return Some(place + 1);
         }

@@ -4,6 +4,8 @@ pub mod candle;
 pub mod chunk;
 pub mod conditions;
 pub mod link;
+pub mod missing;
+pub mod numbers;
 pub mod offset;
 pub mod record;
 pub mod timers;
@@ -13,7 +15,8 @@ use crate::model::{Channel, Event, Nanos, SymbolId, SymbolTable, Tick, TickKind,
 use crate::runtime::{Latency, Ready, Receiver, Report, Stage, Turned};
 
 pub use candle::{
-    BarClock, BarsFrom, CandleOptions, Candles, Fill, KeepTrades, Refusal, Sink, Tallies, Verdict, When,
+    Audit, BarClock, BarsFrom, BuiltBy, CandleOptions, Candles, Difference, Fill, KeepTrades, Refusal, Sink,
+    Tallies, Verdict, When,
 };
 pub use link::{Link, Patience};
 use offset::FeedOffset;
@@ -158,7 +161,9 @@ impl Shard {
         if run.ts_recv != tick.ts_recv || run.source != tick.source {
             self.close_run(run, now);
             *run = Run { ts_recv: tick.ts_recv, source: tick.source, ticks: 0 };
-            if self.candles.options().clock == BarClock::Live && !matches!(tick.kind(), TickKind::Gap) {
+            // The other kinds are of a time that may lie far back.
+            let is_new = matches!(tick.kind(), TickKind::Trade | TickKind::Quote | TickKind::AggregatedTrade);
+            if self.candles.options().clock == BarClock::Live && is_new {
                 let bound = self.options.feed_offset_max;
                 self.offsets[usize::from(tick.source)].sample(tick.ts_event, tick.ts_recv, bound);
             }
@@ -167,7 +172,8 @@ impl Shard {
         let when = When { now, offset: self.offsets[usize::from(tick.source)].median() };
         if tick.symbol == SymbolId::ANY {
             // Only a gap concerns every symbol: that of a whole source.
-            self.candles.gap_everywhere();
+            self.candles.gap_everywhere(tick, &mut Fan { links: &mut self.links, now });
+            self.touch_watched();
             return;
         }
         let symbol = self.local(tick.symbol);
@@ -178,6 +184,13 @@ impl Shard {
         }
         if self.watched[symbol as usize] && verdict == Verdict::Accepted {
             self.publish(symbol, tick, before, now);
+        }
+    }
+
+    /// What forms of any symbol may look different now.
+    fn touch_watched(&mut self) {
+        for symbol in (0..self.watched.len()).filter(|&symbol| self.watched[symbol]) {
+            self.links.iter_mut().for_each(|link| link.touch(symbol as u32));
         }
     }
 
@@ -468,9 +481,13 @@ impl Stage for Shard {
         report.count("bars_revised", tallies.revised);
         report.count("sealed_early", tallies.sealed_early);
         report.count("trades_forgotten", tallies.trades_evicted);
+        tallies.known(|name, count| report.count(name, count));
         report.count("symbols", self.candles.symbols() as u64);
         report.count("rings_broken", self.links.iter().map(|link| link.broken_count).sum());
         report.count("events_discarded", self.links.iter().map(|link| link.discarded).sum());
+        if let Some(difference) = self.candles.take_difference() {
+            report.notes.push(format!("{}: {difference}", self.options.name));
+        }
         self.recv_to_aggregated.hand_over(report);
     }
 

@@ -89,6 +89,37 @@ impl Sample {
     }
 }
 
+/// What of a bar is a vendor's.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Vendor(pub u8);
+
+impl Vendor {
+    /// Something of it.
+    pub const PART: Self = Self(1);
+    /// All of it: the vendor gave it as it is, and trades do not count beside it.
+    pub const WHOLE: Self = Self(2);
+    /// The notional of a part of it is not known.
+    pub const NO_NOTIONAL: Self = Self(4);
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it says all of `other`.
+    #[inline]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// What it makes of a bar that it is merged into.
+    const fn as_part(self) -> Self {
+        Self(self.0 & !Self::WHOLE.0)
+    }
+}
+
 /// A bar of the shard, 144 bytes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
@@ -111,10 +142,11 @@ pub struct Record {
     pub reason: u8,
     /// The fields that no trade has moved. They hold nothing of meaning; without a close, that is the open.
     pub lacks: Fields,
-    reserved: u8,
+    /// What of it is a vendor's.
+    pub vendor: Vendor,
     /// Trades in it that its own count leaves out.
     pub uncounted: u32,
-    reserved_too: [u8; 4],
+    reserved: [u8; 4],
 }
 
 impl Record {
@@ -212,6 +244,7 @@ impl Record {
         if self.lacks.and(part.lacks) != Fields::NONE {
             return self.merge_in_part(part);
         }
+        self.vendor = self.vendor.with(part.vendor.as_part());
         if part.closed > self.closed {
             self.closed = part.closed;
             self.bar.close = part.bar.close;
@@ -237,9 +270,11 @@ impl Record {
         if self.is_empty() {
             let Self { sequence, rev, flags, reason, .. } = *self;
             let bar = Bar { start: self.bar.start, ..part.bar };
-            *self = Self { bar, sequence, rev, flags, reason, ..*part };
+            let vendor = part.vendor.as_part();
+            *self = Self { bar, sequence, rev, flags, reason, vendor, ..*part };
             return;
         }
+        self.vendor = self.vendor.with(part.vendor.as_part());
         let has = |field| !part.lacks.has(field);
         if has(Fields::OPEN) && (self.lacks.has(Fields::OPEN) || part.opened < self.opened) {
             (self.opened, self.bar.open) = (part.opened, part.bar.open);
@@ -291,6 +326,9 @@ impl Record {
     /// beside the prices it had.
     #[inline]
     pub fn shown(&self) -> Bar {
+        if self.vendor.has(Vendor::NO_NOTIONAL) {
+            return Bar { notional: Notional(0), ..self.bar };
+        }
         if self.is_whole() {
             return self.bar;
         }
@@ -316,7 +354,7 @@ impl Record {
         if !fresh.is_empty() {
             (self.opened, self.closed) = (fresh.opened, fresh.closed);
         }
-        (self.lacks, self.uncounted) = (fresh.lacks, fresh.uncounted);
+        (self.lacks, self.uncounted, self.vendor) = (fresh.lacks, fresh.uncounted, fresh.vendor);
         self.ts_recv = self.ts_recv.max(fresh.ts_recv);
         self.flags = self.flags.with(fresh.flags);
     }

@@ -13,6 +13,9 @@ use super::record::{Fields, Rank, Record, Sample};
 /// Trades per chunk: 2 KiB.
 const CHUNK: usize = 32;
 const DAY_NS: i64 = 86_400_000_000_000;
+/// When the day ends for which an id is unique: 05:00 UTC, midnight in New York in winter. US venues, which begin anew every day, trade
+/// from 04:00 to 20:00 there, which in winter is past midnight UTC; others never give an id again.
+const DAY_ENDS_NS: i64 = 5 * 3_600_000_000_000;
 /// A correction of a correction is followed so many times.
 const CORRECTIONS_MAX: usize = 8;
 /// An index slot without an entry.
@@ -28,15 +31,32 @@ pub struct TradeLog {
 }
 
 /// One symbol's part of the log.
-#[derive(Default, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct SymbolTrades {
     list: List,
     /// The sequence of its newest entry: how many trades, cancels and corrections there were.
     pub sequence: u64,
     /// While ids ascend: the greatest, with its day, and the market that gives them.
-    greatest: (i64, u64),
+    greatest: u64,
+    greatest_day: i32,
     market: (Venue, u8),
     is_indexed: bool,
+    /// When the newest trade with an id happened that is no longer kept.
+    forgotten_to: UnixNanos,
+}
+
+impl Default for SymbolTrades {
+    fn default() -> Self {
+        Self {
+            list: List::default(),
+            sequence: 0,
+            greatest: 0,
+            greatest_day: i32::MIN,
+            market: (Venue::NONE, 0),
+            is_indexed: false,
+            forgotten_to: UnixNanos::MIN,
+        }
+    }
 }
 
 impl SymbolTrades {
@@ -99,7 +119,11 @@ impl TradeLog {
             if let Some(place) = self.arena.front(&symbol.list).filter(|_| symbol.is_indexed) {
                 self.unindex(place);
             }
-            self.arena.pop_front(&mut symbol.list);
+            if let Some(gone) = self.arena.pop_front(&mut symbol.list)
+                && own_id(&gone).is_some()
+            {
+                symbol.forgotten_to = symbol.forgotten_to.max(gone.ts_event);
+            }
         }
         n
     }
@@ -112,7 +136,7 @@ impl TradeLog {
         match own_id(tick) {
             Some(id) if symbol.is_indexed => self.insert(hash(tick, id), place),
             Some(id) => {
-                symbol.greatest = (day(tick), id.bits as u64);
+                (symbol.greatest_day, symbol.greatest) = (day(tick), id.bits as u64);
                 symbol.market = (tick.venue, tick.trf);
             }
             None => {}
@@ -128,14 +152,22 @@ impl TradeLog {
     #[inline]
     pub fn find(&mut self, symbol: &mut SymbolTrades, tick: &Tick, id: TradeId) -> Option<u32> {
         if !symbol.is_indexed {
-            let ascends = (day(tick), id.bits as u64) > symbol.greatest || symbol.list.is_empty();
-            let same = symbol.market == (tick.venue, tick.trf) || symbol.list.is_empty();
+            let first = symbol.greatest_day == i32::MIN;
+            let ascends = (day(tick), id.bits as u64) > (symbol.greatest_day, symbol.greatest);
+            let same = symbol.market == (tick.venue, tick.trf) || first;
             if id.form == IdForm::Number && id.bits >> 64 == 0 && ascends && same {
                 return None;
             }
             self.index_all(symbol);
         }
         self.lookup(tick, id)
+    }
+
+    /// After [`Self::find`] found nothing: the trade is as old as some that are no longer kept, and may be one of them. While ids ascend
+    /// a greater one is new however little is kept.
+    #[inline]
+    pub fn may_be_forgotten(&self, symbol: &SymbolTrades, tick: &Tick) -> bool {
+        symbol.is_indexed && tick.ts_event <= symbol.forgotten_to
     }
 
     fn lookup(&self, tick: &Tick, id: TradeId) -> Option<u32> {
@@ -198,6 +230,18 @@ impl TradeLog {
         self.arena.get_mut(place).set_cancelled(cancelled);
     }
 
+    /// Takes every entry of a symbol that `is` says out of later recomputations.
+    pub fn cancel_where(&mut self, symbol: &SymbolTrades, is: impl Fn(&Tick) -> bool) {
+        let mut next = self.arena.front(&symbol.list);
+        while let Some(place) = next {
+            let entry = self.arena.get_mut(place);
+            if is(entry) {
+                entry.set_cancelled(true);
+            }
+            next = self.arena.after(&symbol.list, place);
+        }
+    }
+
     /// What an entry brings to a bar: a correction stands in the place of the trade that it corrects.
     ///
     /// A correction that tells no conditions has those of the trade as it was first told.
@@ -232,8 +276,9 @@ impl TradeLog {
     ) -> Record {
         let mut record = Record::empty(start);
         for entry in self.arena.forward(&symbol.list) {
-            let counts =
-                matches!(entry.kind(), TickKind::Trade | TickKind::Correction) && !entry.is_cancelled();
+            let sale =
+                matches!(entry.kind(), TickKind::Trade | TickKind::Correction | TickKind::AggregatedTrade);
+            let counts = sale && !entry.is_cancelled();
             if counts && entry.ts_event >= start && entry.ts_event < end {
                 record.add(&self.sample(entry, &leaves));
             }
@@ -323,7 +368,7 @@ impl TradeLog {
 #[inline]
 fn own_id(entry: &Tick) -> Option<TradeId> {
     let id = match entry.kind() {
-        TickKind::Trade => entry.id(),
+        TickKind::Trade | TickKind::AggregatedTrade => entry.id(),
         TickKind::Correction if entry.corrected_id() != entry.id() => entry.corrected_id(),
         _ => return None,
     };
@@ -331,12 +376,19 @@ fn own_id(entry: &Tick) -> Option<TradeId> {
 }
 
 fn same_market(a: &Tick, b: &Tick) -> bool {
-    a.symbol == b.symbol && a.venue == b.venue && a.trf == b.trf && day(a) == day(b)
+    // Aggregated trades have numbers of their own.
+    let aggregated = |tick: &Tick| tick.kind() == TickKind::AggregatedTrade;
+    a.symbol == b.symbol
+        && a.venue == b.venue
+        && a.trf == b.trf
+        && day(a) == day(b)
+        && aggregated(a) == aggregated(b)
 }
 
 #[inline]
-fn day(tick: &Tick) -> i64 {
-    tick.ts_event.0.div_euclid(DAY_NS)
+fn day(tick: &Tick) -> i32 {
+    // At most 106,752 days lie to either side of 1970.
+    tick.ts_event.0.saturating_sub(DAY_ENDS_NS).div_euclid(DAY_NS) as i32
 }
 
 #[inline]
@@ -345,6 +397,6 @@ fn hash(tick: &Tick, id: TradeId) -> u32 {
     let high = (id.bits >> 64) as u64 ^ (u64::from(tick.venue.0) << 32) ^ (u64::from(tick.trf) << 40);
     let key = low.wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ (high ^ (u64::from(tick.symbol.0) << 8)).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
-        ^ (day(tick) as u64).wrapping_mul(0x1656_67b1_9e37_79f9);
+        ^ (i64::from(day(tick)) as u64).wrapping_mul(0x1656_67b1_9e37_79f9);
     ((key ^ (key >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
 }

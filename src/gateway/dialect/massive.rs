@@ -44,7 +44,9 @@ impl Dialect for Massive {
         }
         match event.kind() {
             EventKind::BarClosed | EventKind::BarRevised => bar(out, event, scene),
-            EventKind::Trade if event.as_trade().kind() == TickKind::Trade => {
+            EventKind::Trade
+                if matches!(event.as_trade().kind(), TickKind::Trade | TickKind::AggregatedTrade) =>
+            {
                 trade(out, &event.as_trade(), scene)
             }
             EventKind::Quote => quote(out, event, scene),

@@ -4,7 +4,7 @@ use crate::model::calendar::Interval;
 use crate::model::{Nanos, UnixNanos};
 
 use super::super::record::Record;
-use super::{BarClock, Candles, NO_START, Sink};
+use super::{BarClock, BuiltBy, Candles, NO_START, Sink};
 
 impl Candles {
     /// Sets the symbol's timer by our own clock. With the event clock there are no timers.
@@ -19,8 +19,11 @@ impl Candles {
 
     /// Closes everything whose end and grace are past, in order of time, children before parents.
     pub(super) fn close_due(&mut self, symbol: u32, clock: UnixNanos, sink: &mut impl Sink) {
-        let limit = clock.minus(self.options.grace);
+        let limit = clock.minus(self.grace(symbol));
         let grid = self.symbols[symbol as usize].grid;
+        if self.symbols[symbol as usize].vendor.forming.bar.start != NO_START {
+            self.close_forming(symbol, limit, sink);
+        }
         loop {
             let state = &mut self.symbols[symbol as usize];
             let current = state.current.bar.start;
@@ -60,8 +63,12 @@ impl Candles {
             *closed_to = over.max(*closed_to);
         }
         self.fill_all(symbol, limit, sink);
+        if self.symbols[symbol as usize].numbers.holes() > 0 {
+            self.give_up_holes(symbol, clock, sink);
+        }
         if self.options.seal_after != Nanos::MAX {
             self.seal(symbol, clock);
+            self.forget_gaps(symbol, clock);
         }
         self.set_deadline(symbol);
     }
@@ -138,6 +145,9 @@ impl Candles {
     ) {
         let state = &self.symbols[symbol as usize];
         let inside = |record: &Record| record.bar.start >= start && record.bar.start < end;
+        if usize::from(state.vendor.level) == level && inside(&state.vendor.forming) {
+            sum.merge(&state.vendor.forming);
+        }
         if level == 0 {
             state
                 .others
@@ -167,12 +177,27 @@ impl Candles {
         let state = &mut self.symbols[symbol as usize];
         let current = state.current.bar.start;
         let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
+        let grid = &self.grids[usize::from(state.grid)];
         let open = match first {
             NO_START => UnixNanos::MAX,
-            first => self.grids[usize::from(state.grid)].end(0, first),
+            first => grid.end(0, first),
         };
-        let due = open.min(state.parents_due).min(state.filling.due());
-        state.deadline = due + self.options.grace;
+        let forming = match state.vendor.forming.bar.start {
+            NO_START => UnixNanos::MAX,
+            start => grid.end(usize::from(state.vendor.level), start),
+        };
+        let due = open.min(state.parents_due).min(state.filling.due()).min(forming) + self.grace(symbol);
+        let hole = self.symbols[symbol as usize].numbers.oldest();
+        let hole = hole.map_or(UnixNanos::MAX, |since| since + self.options.late_tolerance);
+        self.symbols[symbol as usize].deadline = due.min(hole);
+    }
+
+    /// How long after its end a bar of this symbol stays open.
+    fn grace(&self, symbol: u32) -> Nanos {
+        match self.symbols[symbol as usize].built_by {
+            BuiltBy::Bars => self.options.upstream_wait,
+            _ => self.options.grace,
+        }
     }
 
     /// Closes what is due by the clock: `now`, and each feed's offset by its source number.
@@ -188,12 +213,12 @@ impl Candles {
             self.schedule(symbol, offset);
             fired += 1;
         }
-        fired
+        fired + self.fire_audits(now, sink)
     }
 
     /// When the next timer is due, by our clock.
     pub fn next_timer(&self) -> Option<UnixNanos> {
-        self.timers.first()
+        self.timers.first().into_iter().chain(self.audits.due()).min()
     }
 
     /// The end of input: closes every bar of every symbol.
@@ -202,6 +227,8 @@ impl Candles {
             self.close_due(symbol, UnixNanos::MAX, sink);
             self.schedule(symbol, Nanos::ZERO);
         }
+        self.finish_audits(sink);
+        self.finish_halves();
     }
 }
 

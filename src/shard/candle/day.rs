@@ -48,6 +48,19 @@ impl Today {
         }
     }
 
+    /// A vendor's bar took the place of closed finest bars, whose sum is `before`, or of none.
+    pub(super) fn heal(
+        &mut self,
+        before: Option<&Record>,
+        after: &Record,
+        day_of: impl FnOnce(UnixNanos) -> Interval,
+    ) {
+        match before {
+            Some(before) => self.revise(before, after),
+            None => self.add(after, day_of),
+        }
+    }
+
     /// What precedes `fact`. A revision may be of the day before: then there is nothing to say, and no volume.
     pub(super) fn event(&self, fact: &Event) -> Event {
         let sums = if fact.as_bar().start < self.start { Day::default() } else { self.sums };

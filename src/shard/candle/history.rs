@@ -1,6 +1,6 @@
 //! Closed bars: published, filed by their start, sealed, and at last given up for want of memory.
 
-use crate::model::{BarState, Event, Reason, Topic, UnixNanos};
+use crate::model::{BarFlags, BarState, Event, Reason, Topic, UnixNanos};
 
 use super::super::chunk::NONE;
 use super::super::record::Record;
@@ -11,6 +11,8 @@ impl Candles {
     /// Publishes a new closed bar and files it by its start. One without a price is filed only.
     #[inline]
     pub(super) fn append(&mut self, symbol: u32, level: usize, mut record: Record, sink: &mut impl Sink) {
+        let incomplete = self.is_incomplete(symbol, level, &record);
+        record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
         let published = record.is_published();
         if published {
             let at = &mut self.symbols[symbol as usize].levels[level];
@@ -148,6 +150,7 @@ pub(super) fn fact(topic: Topic, record: &Record) -> Event {
         (_, 2) => (BarState::Revised, Reason::Cancel),
         (_, 3) => (BarState::Revised, Reason::Correct),
         (_, 4) => (BarState::Revised, Reason::Backfill),
+        (_, 5) => (BarState::Revised, Reason::Gap),
         _ => (BarState::Revised, Reason::Late),
     };
     Event::bar(topic, state, record.sequence, &record.shown())

@@ -4,6 +4,7 @@
 //! the sum of its sealed children, merged with the children that are not sealed and, while it forms, with what is still open.
 //! All sums are of integers, so a bar is the same whatever the order in which its ticks came.
 
+mod audit;
 mod close;
 mod daily;
 mod day;
@@ -12,35 +13,42 @@ mod gap;
 mod halt;
 mod history;
 mod market;
+mod number;
 mod options;
 mod query;
+mod rank;
 mod revise;
 mod state;
+mod upstream;
 mod verdict;
 
 use std::collections::VecDeque;
 
 use crate::model::calendar::{Calendar, Choice, Grid, Interval, MarketStatus};
 use crate::model::{
-    BarFlags, Event, IdForm, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos, Volume,
+    Event, IdForm, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos, Volume,
 };
 
 use crate::runtime::memory::{prefetch, prefetch_lines};
 
+pub use audit::Difference;
 pub use fill::Fill;
-pub use options::{BarClock, BarsFrom, CandleOptions, KeepTrades};
-pub use verdict::{REFUSALS, Refusal, Tallies, Verdict};
+pub use options::{BarClock, BarsFrom, BuiltBy, CandleOptions, KeepTrades};
+pub use verdict::{Audit, REFUSALS, Refusal, Tallies, Verdict};
 
 use super::chunk::{Arena, NONE};
 use super::conditions::{Conditions, Rules};
+use super::missing::{Missing, Opener};
+use super::numbers::Numbers;
 use super::record::{Fields, Rank, Record, Sample};
 use super::timers::Timers;
 use super::trades::{SymbolTrades, TradeLog};
+use audit::Audits;
 use day::Today;
 use fill::Filling;
 use halt::Halts;
 use market::Markets;
-use state::{Level, SymbolState, TRADE_LINES};
+use state::{Level, SymbolState, TRADE_LINES, VendorState};
 
 /// Bars per chunk of the history: 1,152 bytes.
 const CHUNK: usize = 8;
@@ -112,6 +120,11 @@ pub struct Candles {
     log: TradeLog,
     timers: Timers,
     open_bars: usize,
+    /// Since when the ticks of every symbol are missing; `MAX` where they are not.
+    everyone_missing: UnixNanos,
+    /// First halves of vendors' bars, at most one a source.
+    halves: Vec<Tick>,
+    audits: Audits,
     tallies: Tallies,
 }
 
@@ -153,6 +166,9 @@ impl Candles {
             log,
             timers: Timers::default(),
             open_bars: 0,
+            everyone_missing: UnixNanos::MAX,
+            halves: Vec::new(),
+            audits: Audits::default(),
             tallies: Tallies::default(),
             options,
         }
@@ -225,7 +241,13 @@ impl Candles {
             self.local.resize(id.index() + 1, NONE);
         }
         self.local[id.index()] = local;
-        let joined = if self.options.joined_midway { BarFlags::INCOMPLETE } else { BarFlags::default() };
+        let mut missing = Missing::default();
+        if self.options.joined_midway {
+            missing.open(Opener::Joined, UnixNanos::MIN);
+        }
+        if self.everyone_missing != UnixNanos::MAX {
+            missing.open(Opener::Everyone, self.everyone_missing);
+        }
         let parents = self.all_parents();
         let (grid, grid_by_source) = self.choose_grid(id, None);
         self.symbols.push(SymbolState {
@@ -238,7 +260,11 @@ impl Candles {
             revisable: 0,
             id,
             source: 0,
-            next_flags: joined,
+            expected: 0,
+            built_by: BuiltBy::Nothing,
+            missing,
+            numbers: Numbers::default(),
+            vendor: VendorState::new(),
             trades: SymbolTrades::default(),
             others: VecDeque::with_capacity(2),
             open_daily: VecDeque::with_capacity(if self.daily_base.is_some() { 2 } else { 0 }),
@@ -287,41 +313,62 @@ impl Candles {
     pub fn apply(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
         self.source = tick.source;
         let verdict = match tick.kind() {
-            TickKind::Trade => self.trade(symbol, tick, when, sink),
+            TickKind::Trade => self.trade(symbol, tick, BuiltBy::Trades, when, sink),
             TickKind::Quote => self.quote(symbol, tick, when, sink),
             TickKind::Cancel | TickKind::Correction => self.take_back(symbol, tick, sink),
-            TickKind::Gap => {
-                self.mark_gap(symbol);
-                Verdict::Accepted
-            }
+            TickKind::AggregatedTrade => self.trade(symbol, tick, BuiltBy::Aggregated, when, sink),
+            TickKind::Gap => self.gap(symbol, tick, sink),
+            // Counted when both halves are there.
+            TickKind::BarHead => return self.first_half(tick),
+            TickKind::BarTail => return self.second_half(symbol, tick, when, sink),
             TickKind::Halt => {
                 self.halt(symbol, tick, sink);
                 Verdict::Accepted
             }
-            TickKind::Watermark | TickKind::AggregatedTrade | TickKind::BarHead | TickKind::BarTail => {
-                Verdict::Refused(Refusal::Unsupported)
-            }
+            TickKind::Watermark => Verdict::Refused(Refusal::Unsupported),
         };
-        match verdict {
-            Verdict::Accepted => self.tallies.accepted += 1,
-            Verdict::Refused(refusal) => self.tallies.refused[refusal as usize] += 1,
-        }
+        self.count(verdict, 1);
         verdict
     }
 
     #[inline]
-    fn trade(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
+    fn count(&mut self, verdict: Verdict, ticks: u64) {
+        match verdict {
+            Verdict::Accepted => self.tallies.accepted += ticks,
+            Verdict::Refused(refusal) => self.tallies.refused[refusal as usize] += ticks,
+        }
+    }
+
+    #[inline]
+    fn trade(
+        &mut self,
+        symbol: u32,
+        tick: &Tick,
+        kind: BuiltBy,
+        when: When,
+        sink: &mut impl Sink,
+    ) -> Verdict {
         let id = tick.id();
         let kept = match self.options.keep_trades {
             KeepTrades::All => true,
             KeepTrades::WithId => id.form != IdForm::None,
             KeepTrades::No => false,
         };
-        if kept && id.form != IdForm::None && self.find_trade(symbol, tick) {
-            return Verdict::Refused(Refusal::Duplicate);
+        if kept && id.form != IdForm::None {
+            if self.find_trade(symbol, tick) {
+                return Verdict::Refused(Refusal::Duplicate);
+            }
+            if self.log.may_be_forgotten(&self.symbols[symbol as usize].trades, tick) {
+                self.flag_refused(symbol, tick.ts_event);
+                return Verdict::Refused(Refusal::Unverifiable);
+            }
         }
+        let from_trades = self.options.bars_from == BarsFrom::Trades;
+        let builds = from_trades
+            && (self.symbols[symbol as usize].built_by == kind || self.promote(symbol, kind, tick.ts_event));
         let mut leaves = Fields::NONE;
-        if self.options.bars_from == BarsFrom::Trades {
+        if builds {
+            let filled = if tick.is_contiguous() { self.number(symbol, tick, when, sink) } else { None };
             let rank = Rank { ts_event: tick.ts_event, sequence: tick.rank() };
             let (price, size, ts_recv) = (tick.price, tick.size, tick.ts_recv);
             let mut sample = Sample { rank, price, size, ts_recv, leaves, leaves_daily: Fields::NONE };
@@ -330,9 +377,17 @@ impl Candles {
                 leaves = sample.leaves;
             }
             let verdict = self.add(symbol, &sample, when, sink);
+            if let Some(hole) = filled {
+                self.settle_hole(symbol, hole, tick.ts_event, verdict, sink);
+            }
             if verdict != Verdict::Accepted {
                 return verdict;
             }
+        } else if kind == BuiltBy::Aggregated {
+            // It repeats trades that came one by one.
+            return Verdict::Refused(Refusal::Outranked);
+        } else {
+            self.tallies.beside_bars += u64::from(from_trades);
         }
         if kept {
             self.keep(symbol, tick);
@@ -389,6 +444,9 @@ impl Candles {
             BarsFrom::Mid => None,
         };
         if let Some(price) = price.filter(|price| price.0 > 0) {
+            if self.symbols[symbol as usize].built_by != BuiltBy::Quotes {
+                self.promote(symbol, BuiltBy::Quotes, tick.ts_event);
+            }
             let rank = Rank { ts_event: tick.ts_event, sequence: 0 };
             let (size, ts_recv, leaves) = (Size(0), tick.ts_recv, Fields::NONE);
             let sample = Sample { rank, price, size, ts_recv, leaves, leaves_daily: leaves };
@@ -455,6 +513,9 @@ impl Candles {
         if self.symbols[symbol as usize].grid_by_source {
             self.settle_grid(symbol);
         }
+        if sample.rank.ts_event < self.symbols[symbol as usize].vendor.since {
+            return Verdict::Refused(Refusal::Backfilled);
+        }
         let interval = self.grid(symbol).interval(0, sample.rank.ts_event);
         let start = interval.start;
         // An interval that is over without a trade is closed too, though nothing was published of it.
@@ -485,7 +546,7 @@ impl Candles {
             }
             Err(_) => {
                 let mut record = Record::first(start, sample);
-                record.flags = std::mem::take(&mut state.next_flags).with(state.halts.flags(interval));
+                record.flags = state.halts.flags(interval);
                 is_new = true;
                 record
             }

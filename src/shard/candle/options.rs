@@ -28,6 +28,23 @@ pub enum BarsFrom {
     Mid,
 }
 
+/// What a symbol's bars are built from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum BuiltBy {
+    /// Nothing yet.
+    #[default]
+    Nothing = 0,
+    /// Bars that a vendor made.
+    Bars = 1,
+    /// Trades that tell several fills as one.
+    Aggregated = 2,
+    /// Trades.
+    Trades = 3,
+    /// Quotes, as `bars.from` says.
+    Quotes = 4,
+}
+
 /// Which trades are kept until they are sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepTrades {
@@ -74,6 +91,12 @@ pub struct CandleOptions {
     pub replayable: bool,
     /// A symbol's first bar is marked incomplete: live, its beginning was missed.
     pub joined_midway: bool,
+    /// What builds a symbol's bars where it has several: the first of these that it has. What is not listed builds none.
+    pub rank: Vec<BuiltBy>,
+    /// How long after its end a coarse bar waits for the last of the vendor's bars that it is made of.
+    pub upstream_wait: Nanos,
+    /// Vendors' bars that wait to be compared with ours; with more, the oldest are compared at once.
+    pub audit_bars_max: usize,
     /// Open bars of the finest timeframe that a symbol may have at once; ticks dated further ahead are refused.
     pub open_bars_max: usize,
     /// Open bars that all symbols together may have before those with more than a few get no further ones.
@@ -101,6 +124,11 @@ impl CandleOptions {
             trades_per_symbol_max: usize::MAX,
             replayable: true,
             joined_midway: true,
+            rank: vec![BuiltBy::Trades, BuiltBy::Aggregated, BuiltBy::Bars],
+            // Vendors send a bar about a second after its end.
+            upstream_wait: Nanos::from_secs(3),
+            // 6 MiB: 15 s of bars of one second of 2,000 symbols, or of a minute of all.
+            audit_bars_max: 1 << 15,
             // An hour of seconds: what a tick may be ahead at most.
             open_bars_max: 3_604,
             // 36 MiB.

@@ -2,7 +2,7 @@
 
 use bytemuck::Zeroable;
 
-use crate::model::{BarState, Event, Quote, Reason, TickKind, Topic};
+use crate::model::{BarFlags, BarState, Event, Quote, Reason, TickKind, Topic};
 
 use super::super::record::Record;
 use super::history::fact;
@@ -16,13 +16,17 @@ impl Candles {
         // After the last touched bar has closed: what waits for its end, before what is dated ahead.
         let current = Some(state.current.bar.start).filter(|&start| start != NO_START);
         let pending = Some(state.pending[level].start).filter(|&start| start != NO_START);
-        let at_least = current.or(pending).or_else(|| state.others.front().map(|record| record.bar.start))?;
+        let vendors = Some(state.vendor.forming.bar.start).filter(|&start| start != NO_START);
+        let ahead = || state.others.front().map(|record| record.bar.start);
+        let at_least = current.or(vendors).or(pending).or_else(ahead)?;
         let interval = self.grid(symbol).interval(level, at_least);
         let mut sum = Record::empty(interval.start);
         self.gather(symbol, level, interval.start, interval.end, &mut sum);
-        sum.flags = sum.flags.with(state.halts.flags(interval));
+        let incomplete = self.is_incomplete(symbol, level, &sum);
+        sum.flags =
+            sum.flags.without(BarFlags::INCOMPLETE).with(incomplete).with(state.halts.flags(interval));
         sum.is_whole().then(|| {
-            Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.bar)
+            Event::bar(Topic::bars(state.id, level), BarState::Forming, at.sequence, &sum.shown())
                 .at(sum.closed.ts_event, sum.ts_recv)
                 .revision(0, Reason::None, sum.flags)
                 .lasting(self.grid(symbol).odd_length_s(level, interval.start))
@@ -88,7 +92,8 @@ impl Candles {
         let state = &self.symbols[symbol as usize];
         let topic = Topic::trades(state.id);
         let sales = self.log.backward(&state.trades).filter(|(_, tick)| {
-            matches!(tick.kind(), TickKind::Trade | TickKind::Correction) && !tick.is_cancelled()
+            matches!(tick.kind(), TickKind::Trade | TickKind::Correction | TickKind::AggregatedTrade)
+                && !tick.is_cancelled()
         });
         out.extend(sales.take(most).map(|(sequence, tick)| Event::trade(topic, sequence, tick)));
         out.reverse();

@@ -4,7 +4,7 @@ use crate::model::calendar::Interval;
 use crate::model::{BarFlags, Reason, Tick, TickKind, UnixNanos};
 
 use super::super::record::{Record, Sample};
-use super::{BarsFrom, Candles, NO_START, Refusal, SUPERSEDED_MAX, Sink, Verdict, When};
+use super::{BuiltBy, Candles, NO_START, Refusal, SUPERSEDED_MAX, Sink, Verdict, When};
 
 impl Candles {
     /// A tick of a closed finest bar: it revises every closed bar that it belongs to, finest first.
@@ -22,6 +22,8 @@ impl Candles {
             Some(Refusal::TooLate)
         } else if self.is_sealed(symbol, ts) {
             Some(Refusal::Sealed)
+        } else if self.is_vendors(symbol, ts) {
+            return Verdict::Refused(Refusal::Backfilled);
         } else {
             None
         };
@@ -34,6 +36,7 @@ impl Candles {
             let interval = self.grid(symbol).interval(level, ts);
             let start = interval.start;
             if start < self.symbols[symbol as usize].levels[level].closed_to {
+                let incomplete = self.incomplete(symbol, level, start);
                 let sample = &self.sample_for(level, sample);
                 self.revise(
                     symbol,
@@ -41,7 +44,10 @@ impl Candles {
                     start,
                     Reason::Late,
                     sink,
-                    |record| record.add(sample),
+                    |record| {
+                        record.add(sample);
+                        record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
+                    },
                     |start| Record::first(start, sample),
                 );
             } else {
@@ -55,7 +61,7 @@ impl Candles {
     }
 
     /// Frees a chunk for every level first, so that nothing that a tick is about to revise is evicted halfway.
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         while self.arena.spare_chunks() < self.levels && self.evict_oldest() {}
     }
 
@@ -65,7 +71,14 @@ impl Candles {
         levels.iter().enumerate().any(|(level, at)| grid.interval(level, ts).start < at.sealed_to)
     }
 
-    fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
+    pub(super) fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
+        let start = self.grid(symbol).interval(0, ts).start;
+        let state = &mut self.symbols[symbol as usize];
+        if let Some(open) =
+            state.others.iter_mut().chain([&mut state.current]).find(|record| record.bar.start == start)
+        {
+            open.flags = open.flags.with(BarFlags::REFUSED);
+        }
         for level in 0..self.levels {
             let start = self.grid(symbol).interval(level, ts).start;
             let bars = &self.symbols[symbol as usize].levels[level].bars;
@@ -164,7 +177,19 @@ impl Candles {
         };
         let ts = self.log.get(place).ts_event;
         self.make_room();
-        let from_trades = self.options.bars_from == BarsFrom::Trades;
+        let standing = self.log.get(place);
+        if tick.kind() == TickKind::Correction
+            && standing.kind() == TickKind::Correction
+            && (standing.price, standing.size) == (tick.price, tick.size)
+            && (standing.id(), standing.corrected_id()) == (tick.id(), tick.corrected_id())
+        {
+            return Verdict::Refused(Refusal::Duplicate);
+        }
+        let builder = self.symbols[symbol as usize].built_by;
+        let from_trades = matches!(builder, BuiltBy::Trades | BuiltBy::Aggregated);
+        if from_trades && (ts < self.symbols[symbol as usize].vendor.since || self.is_vendors(symbol, ts)) {
+            return Verdict::Refused(Refusal::Backfilled);
+        }
         if from_trades && self.is_sealed(symbol, ts) {
             self.flag_refused(symbol, ts);
             return Verdict::Refused(Refusal::Sealed);

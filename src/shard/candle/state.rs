@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 
 use crate::model::calendar::Interval;
-use crate::model::{BarFlags, Nanos, Price, SymbolId, Tick, UnixNanos, Volume};
+use crate::model::{Nanos, Price, SymbolId, Tick, UnixNanos, Volume};
 
 use super::super::chunk::{List, NONE};
+use super::super::missing::Missing;
+use super::super::numbers::Numbers;
 use super::super::record::Record;
 use super::super::trades::SymbolTrades;
 use super::day::Today;
 use super::fill::Filling;
 use super::halt::Halts;
+use super::{BuiltBy, NO_START};
 
 pub(super) struct Level {
     pub(super) bars: List,
@@ -54,10 +57,10 @@ pub(super) struct SymbolState {
     pub(super) newest: UnixNanos,
     /// When the next bar is due to close, by the feed's clock.
     pub(super) deadline: UnixNanos,
-    pub(super) id: SymbolId,
+    /// The low half of the number that the next trade should have, where the venue numbers without a hole.
+    pub(super) expected: u32,
     pub(super) source: u8,
-    /// Flags of the next bar that opens.
-    pub(super) next_flags: BarFlags,
+    pub(super) built_by: BuiltBy,
     /// How long the day is that `day` begins.
     pub(super) day_minutes: u16,
     pub(super) trades: SymbolTrades,
@@ -66,6 +69,12 @@ pub(super) struct SymbolState {
     pub(super) day: UnixNanos,
     // From here on only what opens, closes and revises bars.
     pub(super) parents_due: UnixNanos,
+    pub(super) id: SymbolId,
+    /// What is known to be missing, and what may still come.
+    pub(super) missing: Missing,
+    pub(super) numbers: Numbers,
+    /// What vendors' bars need.
+    pub(super) vendor: VendorState,
     /// Levels above the finest that expect nothing, and levels that have bars open to revision: bit by level, so that a close
     /// touches only the levels that it concerns.
     pub(super) idle_parents: u64,
@@ -105,5 +114,23 @@ impl SymbolState {
         // Days are whole minutes long; were one not, its last seconds would begin a day of their own.
         self.day_minutes = (day.end.since(day.start).0 / 60_000_000_000) as u16;
         self.day_volume = Volume(0);
+    }
+}
+
+/// What a symbol needs for vendors' bars.
+pub(super) struct VendorState {
+    /// The level at which they build, where they do.
+    pub(super) level: u8,
+    /// Some bar of the symbol is, or was, a vendor's.
+    pub(super) any: bool,
+    /// Trades before this are of a time when another kind built.
+    pub(super) since: UnixNanos,
+    /// The vendor's bar that is not over; `bar.start` is [`NO_START`] where there is none.
+    pub(super) forming: Record,
+}
+
+impl VendorState {
+    pub(super) fn new() -> Self {
+        Self { level: u8::MAX, any: false, since: UnixNanos::MIN, forming: Record::empty(NO_START) }
     }
 }
