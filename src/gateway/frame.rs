@@ -182,7 +182,7 @@ impl FramePool {
     }
 
     /// Puts frames that go to many one behind the other, so that each of those holds one reference for all of them. Takes as many
-    /// as [`RUN_BYTES_MAX`] allows, at least one, and says how many. The caller holds its first reference, and still those of the
+    /// as `RUN_BYTES_MAX` allows, at least one, and says how many. The caller holds its first reference, and still those of the
     /// parts; the run is as old as the first of them.
     pub fn run(&mut self, parts: &[FrameId]) -> (FrameId, usize) {
         if let Some(place) = self.runs.pop() {
