@@ -313,10 +313,14 @@ impl Candles {
     pub fn apply(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
         self.source = tick.source;
         let verdict = match tick.kind() {
-            TickKind::Trade => self.trade(symbol, tick, BuiltBy::Trades, when, sink),
+            // In one place, so that it is not called but is here.
+            kind @ (TickKind::Trade | TickKind::AggregatedTrade) => {
+                let plain = kind == TickKind::Trade;
+                let kind = if plain { BuiltBy::Trades } else { BuiltBy::Aggregated };
+                self.trade(symbol, tick, kind, when, sink)
+            }
             TickKind::Quote => self.quote(symbol, tick, when, sink),
             TickKind::Cancel | TickKind::Correction => self.take_back(symbol, tick, sink),
-            TickKind::AggregatedTrade => self.trade(symbol, tick, BuiltBy::Aggregated, when, sink),
             TickKind::Gap => self.gap(symbol, tick, sink),
             // Counted when both halves are there.
             TickKind::BarHead => return self.first_half(tick),
