@@ -32,26 +32,19 @@ const OUTBOX_LINES: usize = size_of::<Outbox>().div_ceil(64);
 pub(super) const FACTS_WAIT: &str = "too many facts wait for this client";
 pub(super) const ANSWERS_WAIT: &str = "too many answers wait for this client";
 /// Facts handed out together at most.
-const RUN_MAX: usize = 64;
-/// Facts that come in a row are put side by side for so many members or more: for fewer the copy costs more than it saves.
-const SHARERS_MIN: usize = 4;
+const RUN_MAX: usize = 32;
 
 /// Facts of one topic that came in a row and are not yet handed to its members.
 pub(super) struct Run {
     row: u32,
     events: Vec<Event>,
-    /// By codec, whether someone has needed it.
-    encoded: [bool; CODECS],
-    /// By codec, of each fact that the dialect has a word for.
-    frames: [Vec<FrameId>; CODECS],
-    /// By codec, the same side by side, for those who get them at once.
-    shared: [Vec<FrameId>; CODECS],
+    /// By codec, of each fact; empty where nobody has needed it.
+    frames: [Vec<Option<FrameId>>; CODECS],
 }
 
 impl Default for Run {
     fn default() -> Self {
-        let none = || [const { Vec::new() }; CODECS];
-        Self { row: NONE, events: Vec::new(), encoded: [false; CODECS], frames: none(), shared: none() }
+        Self { row: NONE, events: Vec::new(), frames: [const { Vec::new() }; CODECS] }
     }
 }
 
@@ -146,38 +139,27 @@ impl Gateway {
             let subscription = self.topics.subscription(member.subscription);
             let (codec, join, lane) = (subscription.codec, subscription.join, subscription.lane);
             let frames = &mut run.frames[usize::from(codec)];
-            let shared = &mut run.shared[usize::from(codec)];
-            if !std::mem::replace(&mut run.encoded[usize::from(codec)], true) {
+            if frames.is_empty() {
                 let encoded =
                     run.events.iter().map(|event| self.encode(event, codec, View::Live, FrameKind::Fact));
-                frames.extend(encoded.flatten());
-                if frames.len() > 1 && members.len() >= SHARERS_MIN {
-                    let mut rest = &frames[..];
-                    while !rest.is_empty() {
-                        let (frame, taken) = self.pool.run(rest);
-                        shared.push(frame);
-                        rest = &rest[taken..];
-                    }
-                }
+                frames.extend(encoded);
             }
-            let at_once = join == NONE && lane == NO_LANE;
-            let frames = if at_once && !shared.is_empty() { shared } else { frames };
-            for &frame in frames.iter() {
+            // What the dialect has no word for has no frame.
+            for &frame in frames.iter().flatten() {
                 self.pool.retain(frame);
-                if at_once {
-                    self.queue_fact(member.connection, frame);
-                } else if join != NONE {
+                if join != NONE {
                     self.hold(join, frame);
-                } else {
+                } else if lane != NO_LANE {
                     self.delay_fact(member.connection, lane, frame);
+                } else {
+                    self.queue_fact(member.connection, frame);
                 }
             }
         }
         self.topics.row_mut(row).members = members;
-        for frame in run.frames.iter_mut().chain(&mut run.shared).flat_map(|frames| frames.drain(..)) {
+        for frame in run.frames.iter_mut().flat_map(|frames| frames.drain(..)).flatten() {
             self.pool.release(frame);
         }
-        run.encoded = [false; CODECS];
         run.events.clear();
         run.row = NONE;
         self.run = run;

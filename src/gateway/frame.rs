@@ -13,8 +13,6 @@ const HEADER_BYTES_MAX: usize = 10;
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 /// So many longer buffers are kept for gathered messages, which are mostly written as soon as they are made.
 const LONG_KEPT_MAX: usize = 16;
-/// A run takes no further frame past so many bytes: what is written of it in one go fits a socket's buffer several times.
-const RUN_BYTES_MAX: usize = 8 * 1024;
 /// The longest that are kept: a gathered message and its last item fit.
 const LONG_BYTES_MAX: usize = 512 * 1024;
 
@@ -31,11 +29,6 @@ pub enum FrameKind {
     Reply,
     /// A fact.
     Fact,
-    /// Several facts, a frame each.
-    Run {
-        /// How many.
-        facts: u32,
-    },
     /// A state.
     State,
     /// Messages of one interval.
@@ -112,8 +105,6 @@ pub struct FramePool {
     free: Vec<u32>,
     /// Free ones with buffers longer than [`KEPT_BYTES_MAX`].
     long: Vec<u32>,
-    /// Free ones that held runs: were they given to single frames, every frame's buffer would in time be as long as a run.
-    runs: Vec<u32>,
     made: u64,
 }
 
@@ -181,28 +172,6 @@ impl FramePool {
         id
     }
 
-    /// Puts frames that go to many one behind the other, so that each of those holds one reference for all of them. Takes as many
-    /// as `RUN_BYTES_MAX` allows, at least one, and says how many. The caller holds its first reference, and still those of the
-    /// parts; the run is as old as the first of them.
-    pub fn run(&mut self, parts: &[FrameId]) -> (FrameId, usize) {
-        if let Some(place) = self.runs.pop() {
-            self.free.push(place);
-        }
-        let encoded = parts.first().map_or(UnixNanos::MIN, |&part| self.encoded(part));
-        let id = self.take(encoded, FrameKind::Run { facts: 0 });
-        let mut bytes = std::mem::take(&mut self.slots[id.0 as usize].bytes);
-        let mut count = 0;
-        while let Some(&part) = parts.get(count)
-            && bytes.len() < RUN_BYTES_MAX
-        {
-            bytes.extend_from_slice(self.bytes(part));
-            count += 1;
-        }
-        let slot = &mut self.slots[id.0 as usize];
-        (slot.start, slot.bytes, slot.kind) = (0, bytes, FrameKind::Run { facts: count as u32 });
-        (id, count)
-    }
-
     fn take(&mut self, now: UnixNanos, kind: FrameKind) -> FrameId {
         self.made += 1;
         match self.free.pop() {
@@ -262,10 +231,7 @@ impl FramePool {
         slot.references = slot.references.saturating_sub(1);
         if slot.references == 0 {
             if slot.bytes.capacity() <= KEPT_BYTES_MAX {
-                match slot.kind {
-                    FrameKind::Run { .. } => self.runs.push(id.0),
-                    _ => self.free.push(id.0),
-                }
+                self.free.push(id.0);
             } else if slot.bytes.capacity() <= LONG_BYTES_MAX && self.long.len() < LONG_KEPT_MAX {
                 self.long.push(id.0);
             } else {
@@ -283,7 +249,7 @@ impl FramePool {
 
     /// How many frames are held by anyone.
     pub fn held(&self) -> usize {
-        self.slots.len() - self.free.len() - self.long.len() - self.runs.len()
+        self.slots.len() - self.free.len() - self.long.len()
     }
 }
 
@@ -316,21 +282,6 @@ mod tests {
         assert_eq!(pool.bytes(binary), b"\x82\x05xxxxx");
         let one = pool.copy(UnixNanos(9), Opcode::Text, parts[0]);
         assert_eq!((pool.bytes(one), pool.encoded(one)), (&b"\x81\x02xx"[..], UnixNanos(9)));
-    }
-
-    #[test]
-    fn a_run_is_its_frames_end_to_end_up_to_a_bound() {
-        let mut pool = FramePool::default();
-        let parts: Vec<_> = [3, 200, 0, RUN_BYTES_MAX, 5].map(|length| text(&mut pool, length)).into();
-        let (first, taken) = pool.run(&parts);
-        assert_eq!((taken, pool.kind(first)), (4, FrameKind::Run { facts: 4 }));
-        let (second, rest) = pool.run(&parts[taken..]);
-        assert_eq!(rest, 1);
-        let expected: Vec<u8> = parts.iter().flat_map(|&part| pool.bytes(part).to_vec()).collect();
-        assert_eq!([pool.bytes(first), pool.bytes(second)].concat(), expected);
-        pool.release(first);
-        assert_ne!(text(&mut pool, 1), first, "a single frame does not take the place of a run");
-        assert_eq!(pool.run(&parts).0, first);
     }
 
     #[test]

@@ -305,17 +305,17 @@ impl Gateway {
                         &pieces,
                         &mut self.pool,
                         |pool, frame| {
-                            let (frames, facts, states) = match pool.kind(frame) {
-                                FrameKind::Fact => (1, 1, 0),
-                                FrameKind::Run { facts } => (facts, facts, 0),
-                                FrameKind::State => (1, 0, 1),
-                                FrameKind::Gathered { facts, states } => (1, facts, states),
-                                FrameKind::Http | FrameKind::Control | FrameKind::Reply => (1, 0, 0),
-                            };
-                            counters.frames_out += u64::from(frames);
-                            counters.facts_out += u64::from(facts);
-                            counters.states_out += u64::from(states);
-                            latency.record_n(now - pool.encoded(frame), u64::from(frames));
+                            counters.frames_out += 1;
+                            match pool.kind(frame) {
+                                FrameKind::Fact => counters.facts_out += 1,
+                                FrameKind::State => counters.states_out += 1,
+                                FrameKind::Gathered { facts, states } => {
+                                    counters.facts_out += u64::from(facts);
+                                    counters.states_out += u64::from(states);
+                                }
+                                _ => {}
+                            }
+                            latency.record(pool.encoded(frame), now);
                         },
                         |subscription| topics.subscription_mut(subscription).queued = false,
                     );
