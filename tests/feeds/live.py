@@ -18,6 +18,8 @@ STORM = "stall,duplicate,disorder,garbage,half,reset,close,loris"
 # These end a connection, so that its symbols need another.
 ENDS = ("half", "reset", "close")
 RECONNECT_S, TAKEOVER_S = 1.0, 2.0
+# The default of `gap_margin_ms`: a gap begins so long before the last sign of life.
+GAP_MARGIN_MS = 250
 HEALTHY_P99_FACTOR = 1.2
 # Below so long a storm its latencies are too few to compare.
 LONG_S = 60
@@ -102,8 +104,8 @@ async def a_storm_on_one_connection_at_a_time(options, plant=0):
 
 
 def window(fault):
-    """From when to when a fault may be felt, µs: it lasts, is noticed, and another connection has to subscribe."""
-    return fault["at_ms"] * 1_000, (fault["at_ms"] + fault["for_ms"]) * 1_000 + int(TAKEOVER_S * 2 * US)
+    """From when to when a fault may be felt, µs: it lasts, is noticed, and another connection has to subscribe; a gap is told wider."""
+    return (fault["at_ms"] - GAP_MARGIN_MS) * 1_000, (fault["at_ms"] + fault["for_ms"]) * 1_000 + int(TAKEOVER_S * 2 * US)
 
 
 def struck_symbols(fault):
