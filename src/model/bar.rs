@@ -37,7 +37,7 @@ impl Bar {
     }
 
     /// Adds what one trade contributes regardless of order.
-    #[inline]
+    #[inline(always)]
     pub fn add_unordered(&mut self, price: Price, size: Size) {
         self.high = self.high.max(price);
         self.low = self.low.min(price);

@@ -387,6 +387,12 @@ impl Tick {
         }
     }
 
+    /// The number of what it records, as it lies in memory.
+    #[inline]
+    pub fn kind_number(&self) -> u8 {
+        self.kind
+    }
+
     /// The trade's id.
     #[inline]
     pub fn id(&self) -> TradeId {
@@ -398,6 +404,19 @@ impl Tick {
         };
         let [a, b, c] = self.id_high.map(u128::from);
         TradeId { form, bits: u128::from(self.word_b) | (a | b << 8 | c << 16) << 64 }
+    }
+
+    /// Whether the trade has an id.
+    #[inline]
+    pub fn has_id(&self) -> bool {
+        self.flags & FLAG_ID_FORM != 0
+    }
+
+    /// The trade's id if it is a number of 64 bits, as most are.
+    #[inline]
+    pub fn small_id(&self) -> Option<u64> {
+        let is_small = self.flags & FLAG_ID_FORM == IdForm::Number as u8 && self.id_high == [0; 3];
+        is_small.then_some(self.word_b)
     }
 
     /// The venue's own sequence number.

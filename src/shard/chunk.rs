@@ -35,15 +35,15 @@ struct Links {
 #[derive(Debug, Clone, Copy)]
 pub struct List {
     head: u32,
-    tail: u32,
+    /// The place after the last record; at the beginning of a chunk there is none yet for what comes next.
+    end: u32,
     len: u32,
     head_at: u16,
-    tail_len: u16,
 }
 
 impl Default for List {
     fn default() -> Self {
-        Self { head: NONE, tail: NONE, len: 0, head_at: 0, tail_len: 0 }
+        Self { head: NONE, end: 0, len: 0, head_at: 0 }
     }
 }
 
@@ -118,9 +118,9 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     }
 
     /// Whether a push onto `list` needs the oldest chunk evicted first.
-    #[inline]
+    #[inline(always)]
     pub fn must_evict(&self, list: &List) -> bool {
-        (list.tail == NONE || list.tail_len as usize == N) && self.is_exhausted()
+        list.end.is_multiple_of(Self::CHUNK) && self.is_exhausted()
     }
 
     /// Who owns the oldest chunk.
@@ -137,20 +137,20 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     }
 
     /// [`Self::push`] past the caches, for a record that is rarely read again.
-    #[inline]
+    #[inline(always)]
     pub fn push_streamed(&mut self, list: &mut List, owner: u32, record: &T) -> Option<u32> {
         let place = self.claim(list, owner)?;
         stream(self.get_mut(place), record);
         Some(place)
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim(&mut self, list: &mut List, owner: u32) -> Option<u32> {
-        if list.tail == NONE || list.tail_len as usize == N {
+        if list.end.is_multiple_of(Self::CHUNK) {
             self.grow(list, owner)?;
         }
-        let place = list.tail * Self::CHUNK + u32::from(list.tail_len);
-        list.tail_len += 1;
+        let place = list.end;
+        list.end += 1;
         list.len += 1;
         Some(place)
     }
@@ -158,22 +158,22 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     #[cold]
     fn grow(&mut self, list: &mut List, owner: u32) -> Option<()> {
         let chunk = self.take_chunk()?;
+        let tail = self.back(list).map_or(NONE, |last| last / Self::CHUNK);
         self.links[chunk as usize] =
-            Links { previous: list.tail, next: NONE, older: self.newest, newer: NONE, owner };
+            Links { previous: tail, next: NONE, older: self.newest, newer: NONE, owner };
         if self.newest == NONE {
             self.oldest = chunk;
         } else {
             self.links[self.newest as usize].newer = chunk;
         }
         self.newest = chunk;
-        if list.tail == NONE {
+        if tail == NONE {
             list.head = chunk;
             list.head_at = 0;
         } else {
-            self.links[list.tail as usize].next = chunk;
+            self.links[tail as usize].next = chunk;
         }
-        list.tail = chunk;
-        list.tail_len = 0;
+        list.end = chunk * Self::CHUNK;
         Some(())
     }
 
@@ -231,19 +231,18 @@ impl<T: Pod, const N: usize> Arena<T, N> {
 
     /// How many records its first chunk holds.
     pub fn head_len(&self, list: &List) -> usize {
-        let end = if list.head == list.tail { list.tail_len as usize } else { N };
-        if list.head == NONE { 0 } else { end - list.head_at as usize }
+        list.len().min(N - usize::from(list.head_at))
     }
 
     /// The place of the first record.
     pub fn front(&self, list: &List) -> Option<u32> {
-        (list.len > 0).then(|| list.head * N as u32 + u32::from(list.head_at))
+        (list.len > 0).then(|| list.head * Self::CHUNK + u32::from(list.head_at))
     }
 
     /// The place of the last record.
     #[inline]
     pub fn back(&self, list: &List) -> Option<u32> {
-        (list.len > 0).then(|| list.tail * N as u32 + u32::from(list.tail_len) - 1)
+        (list.len > 0).then(|| list.end - 1)
     }
 
     /// The place before `place` in `list`.
@@ -262,14 +261,16 @@ impl<T: Pod, const N: usize> Arena<T, N> {
 
     /// The place after `place` in `list`.
     pub fn after(&self, list: &List, place: u32) -> Option<u32> {
-        let (chunk, at) = (place / N as u32, place % N as u32);
-        let len = if chunk == list.tail { u32::from(list.tail_len) } else { N as u32 };
-        if at + 1 < len {
-            return Some(place + 1);
+        let next = place + 1;
+        if next == list.end {
+            return None;
         }
-        match self.links[chunk as usize].next {
+        if !next.is_multiple_of(Self::CHUNK) {
+            return Some(next);
+        }
+        match self.links[(place / Self::CHUNK) as usize].next {
             NONE => None,
-            next => Some(next * N as u32),
+            chunk => Some(chunk * Self::CHUNK),
         }
     }
 
@@ -280,7 +281,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     }
 
     /// The record at a place that one of the lists holds, to change.
-    #[inline]
+    #[inline(always)]
     pub fn get_mut(&mut self, place: u32) -> &mut T {
         &mut self.slabs[place as usize / Self::SLAB][place as usize % Self::SLAB]
     }

@@ -182,15 +182,21 @@ impl Record {
         if self.lacks.and(sample.leaves) != Fields::NONE {
             return self.add_in_part(sample);
         }
-        if sample.rank >= self.closed {
-            self.closed = sample.rank;
-            self.bar.close = sample.price;
-        } else if sample.rank < self.opened {
-            self.opened = sample.rank;
-            self.bar.open = sample.price;
+        self.add_whole(sample.rank, sample.price, sample.size, sample.ts_recv);
+    }
+
+    /// [`Self::add`] where every field has a value, and the sample moves them all.
+    #[inline(always)]
+    pub fn add_whole(&mut self, rank: Rank, price: Price, size: Size, ts_recv: UnixNanos) {
+        if rank >= self.closed {
+            self.closed = rank;
+            self.bar.close = price;
+        } else if rank < self.opened {
+            self.opened = rank;
+            self.bar.open = price;
         }
-        self.bar.add_unordered(sample.price, sample.size);
-        self.ts_recv = self.ts_recv.max(sample.ts_recv);
+        self.bar.add_unordered(price, size);
+        self.ts_recv = self.ts_recv.max(ts_recv);
     }
 
     /// [`Self::add`] where a field has no value yet, or where the sample leaves one alone.

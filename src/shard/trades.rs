@@ -3,7 +3,7 @@
 //! Most venues number a symbol's trades upward. As long as they do, a greater id is a new one and nothing is looked up. The first
 //! id that is not greater, or comes from another venue, puts that symbol's trades into a shared index, for good.
 
-use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos, Venue};
+use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos};
 
 use crate::runtime::memory::{prefetch, touch};
 
@@ -36,10 +36,10 @@ pub struct SymbolTrades {
     list: List,
     /// The sequence of its newest entry: how many trades, cancels and corrections there were.
     pub sequence: u64,
-    /// While ids ascend: the greatest, with its day, and the market that gives them.
+    /// While ids ascend: the greatest, with its day, and the market that gives them. Before the first, a number above which there is none.
     greatest: u64,
     greatest_day: i32,
-    market: (Venue, u8),
+    market: [u8; 2],
     is_indexed: bool,
     /// When the newest trade with an id happened that is no longer kept.
     forgotten_to: UnixNanos,
@@ -50,9 +50,9 @@ impl Default for SymbolTrades {
         Self {
             list: List::default(),
             sequence: 0,
-            greatest: 0,
+            greatest: u64::MAX,
             greatest_day: i32::MIN,
-            market: (Venue::NONE, 0),
+            market: [0; 2],
             is_indexed: false,
             forgotten_to: UnixNanos::MIN,
         }
@@ -63,6 +63,15 @@ impl SymbolTrades {
     /// Facts up to this sequence can no longer be replayed.
     pub const fn floor(&self) -> u64 {
         self.sequence - self.list.len() as u64
+    }
+
+    /// A trade's id, if it is a number above all before it, of the same day and market.
+    #[inline(always)]
+    fn ascends(&self, tick: &Tick) -> Option<u64> {
+        let day_start = i64::from(self.greatest_day).wrapping_mul(DAY_NS).wrapping_add(DAY_ENDS_NS);
+        let into_day = tick.ts_event.0.wrapping_sub(day_start) as u64;
+        let is_same = into_day < DAY_NS as u64 && self.market == market(tick);
+        tick.small_id().filter(|&id| id > self.greatest && is_same)
     }
 }
 
@@ -80,10 +89,11 @@ impl TradeLog {
         self.resize_index((self.arena.capacity() * 2).next_power_of_two());
     }
 
-    /// Asks for the line of the index that a trade soon to come will read.
+    /// Asks for the line of the index that a trade soon to come will read, if its symbol is in it.
     #[inline]
-    pub fn foresee(&self, symbol: &SymbolTrades, tick: &Tick) {
-        if symbol.is_indexed
+    pub fn foresee(&self, tick: &Tick) {
+        if self.indexed > 0
+            && tick.has_id()
             && let Some(slot) = self.index.get(hash(tick, tick.id()) as usize & self.mask)
         {
             prefetch(slot);
@@ -137,13 +147,48 @@ impl TradeLog {
             Some(id) if symbol.is_indexed => self.insert(hash(tick, id), place),
             Some(id) => {
                 (symbol.greatest_day, symbol.greatest) = (day(tick), id.bits as u64);
-                symbol.market = (tick.venue, tick.trf);
+                symbol.market = market(tick);
             }
             None => {}
         }
     }
 
+    /// Appends a trade if it is new beyond doubt and there is room for it. If it says `false` nothing has happened.
+    #[inline(always)]
+    pub fn append_new(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) -> bool {
+        if symbol.is_indexed && tick.has_id() {
+            return self.append_indexed(owner, symbol, tick);
+        }
+        let greatest = if tick.has_id() { symbol.ascends(tick) } else { Some(symbol.greatest) };
+        let Some(greatest) = greatest else { return false };
+        let is_done = self.arena.push_streamed(&mut symbol.list, owner, tick).is_some();
+        if is_done {
+            symbol.greatest = greatest;
+            symbol.sequence += 1;
+        }
+        is_done
+    }
+
+    /// [`Self::append_new`] of a trade whose id goes into the index.
+    #[inline(never)]
+    fn append_indexed(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) -> bool {
+        let id = tick.id();
+        let hash = hash(tick, id);
+        if (self.indexed + 1) * 2 > self.index.len() || tick.ts_event <= symbol.forgotten_to {
+            return false;
+        }
+        let Err(slot) = self.lookup(tick, id, hash) else { return false };
+        let place = self.arena.push_streamed(&mut symbol.list, owner, tick);
+        if let Some(place) = place {
+            self.index[slot] = index_entry(hash, place);
+            self.indexed += 1;
+            symbol.sequence += 1;
+        }
+        place.is_some()
+    }
+
     /// Counts a fact of a symbol whose trades are not kept.
+    #[inline(always)]
     pub fn skip(&mut self, symbol: &mut SymbolTrades) {
         symbol.sequence += 1;
     }
@@ -154,13 +199,13 @@ impl TradeLog {
         if !symbol.is_indexed {
             let first = symbol.greatest_day == i32::MIN;
             let ascends = (day(tick), id.bits as u64) > (symbol.greatest_day, symbol.greatest);
-            let same = symbol.market == (tick.venue, tick.trf) || first;
+            let same = symbol.market == market(tick) || first;
             if id.form == IdForm::Number && id.bits >> 64 == 0 && ascends && same {
                 return None;
             }
             self.index_all(symbol);
         }
-        self.lookup(tick, id)
+        self.lookup(tick, id, hash(tick, id)).ok()
     }
 
     /// After [`Self::find`] found nothing: the trade is as old as some that are no longer kept, and may be one of them. While ids ascend
@@ -170,23 +215,24 @@ impl TradeLog {
         symbol.is_indexed && tick.ts_event <= symbol.forgotten_to
     }
 
-    fn lookup(&self, tick: &Tick, id: TradeId) -> Option<u32> {
-        if self.index.is_empty() {
-            return None;
-        }
-        let hash = hash(tick, id);
+    /// The kept trade with this id, or the slot of the index where it would be.
+    #[inline]
+    fn lookup(&self, tick: &Tick, id: TradeId, hash: u32) -> Result<u32, usize> {
         let mut slot = hash as usize & self.mask;
-        while self.index[slot] != VACANT {
-            let place = self.index[slot] as u32;
-            if (self.index[slot] >> 32) as u32 == hash {
-                let entry = self.arena.get(place);
-                if own_id(entry) == Some(id) && same_market(entry, tick) {
-                    return Some(place);
+        loop {
+            let Some(&entry) = self.index.get(slot) else { return Err(slot) };
+            if entry == VACANT {
+                return Err(slot);
+            }
+            if (entry >> 32) as u32 == hash {
+                let place = entry as u32;
+                let kept = self.arena.get(place);
+                if own_id(kept) == Some(id) && same_market(kept, tick) {
+                    return Ok(place);
                 }
             }
             slot = (slot + 1) & self.mask;
         }
-        None
     }
 
     #[cold]
@@ -251,8 +297,8 @@ impl TradeLog {
             if origin.kind() != TickKind::Correction {
                 break;
             }
-            match self.lookup(&origin, origin.id()) {
-                Some(place) if self.get(place) != &origin => origin = *self.get(place),
+            match self.lookup(&origin, origin.id(), hash(&origin, origin.id())) {
+                Ok(place) if self.get(place) != &origin => origin = *self.get(place),
                 _ => break,
             }
         }
@@ -311,7 +357,7 @@ impl TradeLog {
         if (self.indexed + 1) * 2 > self.index.len() {
             self.resize_index((self.index.len() * 2).max(1024));
         }
-        self.place_in_index(u64::from(hash) << 32 | u64::from(place));
+        self.place_in_index(index_entry(hash, place));
         self.indexed += 1;
     }
 
@@ -364,6 +410,10 @@ impl TradeLog {
     }
 }
 
+fn index_entry(hash: u32, place: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(place)
+}
+
 /// The id by which an entry of the log is found. A correction that keeps its trade's id is found through that trade.
 #[inline]
 fn own_id(entry: &Tick) -> Option<TradeId> {
@@ -378,11 +428,13 @@ fn own_id(entry: &Tick) -> Option<TradeId> {
 fn same_market(a: &Tick, b: &Tick) -> bool {
     // Aggregated trades have numbers of their own.
     let aggregated = |tick: &Tick| tick.kind() == TickKind::AggregatedTrade;
-    a.symbol == b.symbol
-        && a.venue == b.venue
-        && a.trf == b.trf
-        && day(a) == day(b)
-        && aggregated(a) == aggregated(b)
+    a.symbol == b.symbol && market(a) == market(b) && day(a) == day(b) && aggregated(a) == aggregated(b)
+}
+
+/// The venue and TRF whose ids these are.
+#[inline]
+fn market(tick: &Tick) -> [u8; 2] {
+    [tick.venue.0, tick.trf]
 }
 
 #[inline]

@@ -108,6 +108,7 @@ impl Candles {
         let Waiting { symbol, level, bar, .. } = waiting;
         let (symbol, level, start) = (*symbol, *level, bar.bar.start);
         let state = &self.symbols[symbol as usize];
+        let hot = &self.hot[symbol as usize];
         let at = &state.levels[level];
         let found = self.arena.backward(&at.bars).take_while(|(_, record)| record.bar.start >= start);
         let ours = found.map(|(_, record)| *record).find(|record| record.bar.start == start);
@@ -116,7 +117,7 @@ impl Candles {
         let lacks = ours.is_none_or(|ours| ours.flags.has(BarFlags::INCOMPLETE));
         let over = state.levels[level].closed_to > start && state.vendor.forming.bar.start == NO_START;
         let is_sealed = start < at.sealed_to || self.is_daily_sealed(symbol, level, start);
-        if state.built_by == BuiltBy::Bars && lacks && over && !is_sealed {
+        if hot.built_by == BuiltBy::Bars && lacks && over && !is_sealed {
             self.tallies.upstream_healed += 1;
             self.make_room();
             self.put(symbol, level, bar, Reason::Backfill, sink);

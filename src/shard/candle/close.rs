@@ -10,7 +10,7 @@ impl Candles {
     /// Sets the symbol's timer by our own clock. With the event clock there are no timers.
     pub(super) fn schedule(&mut self, symbol: u32, offset: Nanos) {
         if self.options.clock == BarClock::Live {
-            match self.symbols[symbol as usize].deadline {
+            match self.hot[symbol as usize].deadline {
                 UnixNanos::MAX => self.timers.remove(symbol),
                 deadline => self.timers.set(symbol, deadline.minus(offset)),
             }
@@ -26,7 +26,8 @@ impl Candles {
         }
         loop {
             let state = &mut self.symbols[symbol as usize];
-            let current = state.current.bar.start;
+            let hot = &mut self.hot[symbol as usize];
+            let current = hot.current.bar.start;
             let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
             let end = self.grids[usize::from(grid)].end(0, first);
             if first == NO_START || end > limit {
@@ -36,9 +37,10 @@ impl Candles {
                 self.close_parents(symbol, first, sink);
             }
             let state = &mut self.symbols[symbol as usize];
+            let hot = &mut self.hot[symbol as usize];
             let record = if first == current {
-                state.current_end = UnixNanos::MIN;
-                std::mem::replace(&mut state.current, Record::empty(NO_START))
+                hot.current_end = UnixNanos::MIN;
+                std::mem::replace(&mut hot.current, Record::empty(NO_START))
             } else {
                 state.others.pop_front().unwrap_or(Record::empty(first))
             };
@@ -144,6 +146,7 @@ impl Candles {
         sum: &mut Record,
     ) {
         let state = &self.symbols[symbol as usize];
+        let hot = &self.hot[symbol as usize];
         let inside = |record: &Record| record.bar.start >= start && record.bar.start < end;
         let forming = usize::from(state.vendor.level);
         // What is not a day's own comes to the day by the level that it is made from.
@@ -155,7 +158,7 @@ impl Candles {
             state
                 .others
                 .iter()
-                .chain([&state.current])
+                .chain([&hot.current])
                 .filter(|record| inside(record))
                 .for_each(|r| sum.merge(r));
             return;
@@ -178,7 +181,8 @@ impl Candles {
 
     pub(super) fn set_deadline(&mut self, symbol: u32) {
         let state = &mut self.symbols[symbol as usize];
-        let current = state.current.bar.start;
+        let hot = &mut self.hot[symbol as usize];
+        let current = hot.current.bar.start;
         let first = state.others.front().map_or(current, |other| other.bar.start.min(current));
         let grid = &self.grids[usize::from(state.grid)];
         let open = match first {
@@ -192,12 +196,12 @@ impl Candles {
         let due = open.min(state.parents_due).min(state.filling.due()).min(forming) + self.grace(symbol);
         let hole = self.symbols[symbol as usize].numbers.oldest();
         let hole = hole.map_or(UnixNanos::MAX, |since| since + self.options.late_tolerance);
-        self.symbols[symbol as usize].deadline = due.min(hole);
+        self.hot[symbol as usize].deadline = due.min(hole);
     }
 
     /// How long after its end a bar of this symbol stays open.
     pub(super) fn grace(&self, symbol: u32) -> Nanos {
-        match self.symbols[symbol as usize].built_by {
+        match self.hot[symbol as usize].built_by {
             BuiltBy::Bars => self.options.upstream_wait,
             _ => self.options.grace,
         }
@@ -207,10 +211,10 @@ impl Candles {
     pub fn fire(&mut self, now: UnixNanos, offset_of: impl Fn(u8) -> Nanos, sink: &mut impl Sink) -> usize {
         let mut fired = 0;
         while let Some(symbol) = self.timers.pop_due(now) {
-            let state = &self.symbols[symbol as usize];
-            let offset = offset_of(state.source);
+            let hot = &self.hot[symbol as usize];
+            let offset = offset_of(hot.source);
             let clock = now + offset;
-            if state.deadline <= clock {
+            if hot.deadline <= clock {
                 self.close_due(symbol, clock, sink);
             }
             self.schedule(symbol, offset);

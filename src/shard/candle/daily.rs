@@ -117,6 +117,6 @@ impl Candles {
             let leaves = rules.of(tick);
             if daily || self.only_daily { leaves.daily } else { leaves.intraday }
         };
-        self.log.recompute(&self.symbols[symbol as usize].trades, start, end, leaves)
+        self.log.recompute(&self.hot[symbol as usize].trades, start, end, leaves)
     }
 }

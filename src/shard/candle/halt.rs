@@ -45,6 +45,7 @@ impl Candles {
     /// Dealing was stopped, or goes on. Open bars that it concerns are flagged, closed ones revised.
     pub(super) fn halt(&mut self, symbol: u32, tick: &Tick, sink: &mut impl Sink) {
         let state = &mut self.symbols[symbol as usize];
+        let hot = &mut self.hot[symbol as usize];
         match (tick.is_halted(), state.halts.since()) {
             (true, None) => state.halts.begin(tick.ts_event),
             (false, Some(_)) => return state.halts.end(tick.ts_event),
@@ -52,7 +53,7 @@ impl Candles {
             _ => return,
         }
         let grid = &self.grids[usize::from(state.grid)];
-        for record in state.others.iter_mut().chain([&mut state.current]) {
+        for record in state.others.iter_mut().chain([&mut hot.current]) {
             if record.bar.start != NO_START {
                 record.flags = record.flags.with(state.halts.flags(grid.interval(0, record.bar.start)));
             }

@@ -20,16 +20,15 @@ mod rank;
 mod revise;
 mod state;
 mod upstream;
+mod usual;
 mod verdict;
 
 use std::collections::VecDeque;
 
 use crate::model::calendar::{Calendar, Choice, Grid, Interval, MarketStatus};
-use crate::model::{
-    Event, IdForm, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos, Volume,
-};
+use crate::model::{Event, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos};
 
-use crate::runtime::memory::{prefetch, prefetch_lines};
+use crate::runtime::memory::prefetch_lines;
 
 pub use audit::Difference;
 pub use fill::Fill;
@@ -42,13 +41,13 @@ use super::missing::{Missing, Opener};
 use super::numbers::Numbers;
 use super::record::{Fields, Rank, Record, Sample};
 use super::timers::Timers;
-use super::trades::{SymbolTrades, TradeLog};
+use super::trades::TradeLog;
 use audit::Audits;
 use day::Today;
 use fill::Filling;
 use halt::Halts;
 use market::Markets;
-use state::{Level, SymbolState, TRADE_LINES, VendorState};
+use state::{HOT_LINES, Hot, Level, SymbolState, VendorState};
 
 /// Bars per chunk of the history: 1,152 bytes.
 const CHUNK: usize = 8;
@@ -59,10 +58,8 @@ const OPEN_BARS_MIN: usize = 4;
 /// No bar starts here.
 const NO_START: UnixNanos = UnixNanos::MAX;
 
-/// How many ticks ahead each thing is asked for: the tick, then its symbol, then what its symbol leads to.
-const TICK_AHEAD: usize = 32;
-const SYMBOL_AHEAD: usize = 16;
-const TRADES_AHEAD: usize = 8;
+/// How many ticks ahead their memory is asked for.
+const AHEAD: usize = 12;
 
 /// The time of one tick or timer: our clock, and how far the feed's is ahead of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,8 +109,12 @@ pub struct Candles {
     rules: Option<Rules>,
     /// The level that daily bars are made from, where those differ.
     daily_base: Option<usize>,
+    /// Every trade moves everything of its bars, and its day by them.
+    is_plain: bool,
     /// There are no bars but daily ones.
     only_daily: bool,
+    /// By local number: what every trade touches, and the rest.
+    hot: Vec<Hot>,
     symbols: Vec<SymbolState>,
     local: Vec<u32>,
     arena: Arena<Record, CHUNK>,
@@ -157,9 +158,11 @@ impl Candles {
             markets_due: UnixNanos::MIN,
             regridded: Markets::default(),
             source: 0,
+            is_plain: options.bars_from == BarsFrom::Trades && rules.is_none() && daily_base.is_none(),
             rules,
             daily_base,
             only_daily,
+            hot: Vec::new(),
             symbols: Vec::new(),
             local: Vec::new(),
             arena,
@@ -250,31 +253,20 @@ impl Candles {
         }
         let parents = self.all_parents();
         let (grid, grid_by_source) = self.choose_grid(id, None);
+        self.hot.push(Hot::new());
         self.symbols.push(SymbolState {
-            current: Record::empty(NO_START),
-            current_end: UnixNanos::MIN,
-            newest: UnixNanos::MIN,
-            deadline: UnixNanos::MAX,
             parents_due: UnixNanos::MAX,
             idle_parents: parents,
             revisable: 0,
             id,
-            source: 0,
-            expected: 0,
-            built_by: BuiltBy::Nothing,
             missing,
             numbers: Numbers::default(),
             vendor: VendorState::new(),
-            trades: SymbolTrades::default(),
             others: VecDeque::with_capacity(2),
             open_daily: VecDeque::with_capacity(if self.daily_base.is_some() { 2 } else { 0 }),
             pending: vec![Interval::NEVER; self.levels].into(),
             levels: (0..self.levels).map(|_| Level::new()).collect(),
             quote: None,
-            last: Price(0),
-            day: UnixNanos::MIN,
-            day_minutes: 0,
-            day_volume: Volume(0),
             today: Today::default(),
             grid,
             grid_by_source,
@@ -293,32 +285,28 @@ impl Candles {
     /// Asks for the memory that ticks soon to come will touch, so that it is there by then. `next` are those after the one at hand.
     #[inline]
     pub fn foresee(&self, next: &[Tick]) {
-        let state_of = |tick: &Tick| self.symbols.get(*self.local.get(tick.symbol.index())? as usize);
-        if let Some(tick) = next.get(TICK_AHEAD) {
-            prefetch(tick);
-        }
-        if let Some(state) = next.get(SYMBOL_AHEAD).and_then(state_of) {
-            prefetch_lines::<_, TRADE_LINES>(state);
-        }
-        if self.options.keep_trades != KeepTrades::No
-            && let Some(tick) = next.get(TRADES_AHEAD)
-            && let Some(state) = state_of(tick)
+        let Some(tick) = next.get(AHEAD) else { return };
+        if let Some(&local) = self.local.get(tick.symbol.index())
+            && let Some(hot) = self.hot.get(local as usize)
         {
-            self.log.foresee(&state.trades, tick);
+            prefetch_lines::<_, HOT_LINES>(hot);
         }
+        self.log.foresee(tick);
     }
 
     /// Takes one tick of the symbol with this local number.
-    #[inline]
+    #[inline(always)]
     pub fn apply(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
+        if self.take_usual(symbol, tick) { Verdict::Accepted } else { self.take(symbol, tick, when, sink) }
+    }
+
+    /// Takes a tick of any kind, the long way.
+    #[inline(never)]
+    fn take(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
         self.source = tick.source;
         let verdict = match tick.kind() {
-            // In one place, so that it is not called but is here.
-            kind @ (TickKind::Trade | TickKind::AggregatedTrade) => {
-                let plain = kind == TickKind::Trade;
-                let kind = if plain { BuiltBy::Trades } else { BuiltBy::Aggregated };
-                self.trade(symbol, tick, kind, when, sink)
-            }
+            TickKind::Trade => self.trade(symbol, tick, BuiltBy::Trades, when, sink),
+            TickKind::AggregatedTrade => self.trade(symbol, tick, BuiltBy::Aggregated, when, sink),
             TickKind::Quote => self.quote(symbol, tick, when, sink),
             TickKind::Cancel | TickKind::Correction => self.take_back(symbol, tick, sink),
             TickKind::Gap => self.gap(symbol, tick, sink),
@@ -343,7 +331,6 @@ impl Candles {
         }
     }
 
-    #[inline]
     fn trade(
         &mut self,
         symbol: u32,
@@ -352,24 +339,19 @@ impl Candles {
         when: When,
         sink: &mut impl Sink,
     ) -> Verdict {
-        let id = tick.id();
-        let kept = match self.options.keep_trades {
-            KeepTrades::All => true,
-            KeepTrades::WithId => id.form != IdForm::None,
-            KeepTrades::No => false,
-        };
-        if kept && id.form != IdForm::None {
+        let kept = self.options.keep_trades.keeps(tick);
+        if kept && tick.has_id() {
             if self.find_trade(symbol, tick) {
                 return Verdict::Refused(Refusal::Duplicate);
             }
-            if self.log.may_be_forgotten(&self.symbols[symbol as usize].trades, tick) {
+            if self.log.may_be_forgotten(&self.hot[symbol as usize].trades, tick) {
                 self.flag_refused(symbol, tick.ts_event);
                 return Verdict::Refused(Refusal::Unverifiable);
             }
         }
         let from_trades = self.options.bars_from == BarsFrom::Trades;
         let builds = from_trades
-            && (self.symbols[symbol as usize].built_by == kind || self.promote(symbol, kind, tick.ts_event));
+            && (self.hot[symbol as usize].built_by == kind || self.promote(symbol, kind, tick.ts_event));
         let mut leaves = Fields::NONE;
         if builds {
             let filled = if tick.is_contiguous() { self.number(symbol, tick, when, sink) } else { None };
@@ -397,18 +379,19 @@ impl Candles {
         if kept {
             self.keep(symbol, tick);
         } else {
-            self.log.skip(&mut self.symbols[symbol as usize].trades);
+            self.log.skip(&mut self.hot[symbol as usize].trades);
         }
         let state = &mut self.symbols[symbol as usize];
-        state.source = tick.source;
+        let hot = &mut self.hot[symbol as usize];
+        hot.source = tick.source;
         if !leaves.has(Fields::CLOSE) {
-            state.last = tick.price;
+            hot.last = tick.price;
         }
-        if tick.ts_event >= state.day_end() {
-            state.begin_day(self.grids[usize::from(state.grid)].day(tick.ts_event));
+        if tick.ts_event >= hot.day_end() {
+            hot.begin_day(self.grids[usize::from(state.grid)].day(tick.ts_event));
         }
-        if tick.ts_event >= state.day && !leaves.has(Fields::VOLUME) {
-            state.day_volume.0 += u128::from(tick.size.0);
+        if tick.ts_event >= hot.day && !leaves.has(Fields::VOLUME) {
+            hot.day_volume.0 += u128::from(tick.size.0);
         }
         Verdict::Accepted
     }
@@ -423,17 +406,17 @@ impl Candles {
 
     #[inline]
     fn find_trade(&mut self, symbol: u32, tick: &Tick) -> bool {
-        self.log.find(&mut self.symbols[symbol as usize].trades, tick, tick.id()).is_some()
+        self.log.find(&mut self.hot[symbol as usize].trades, tick, tick.id()).is_some()
     }
 
     #[inline]
     fn keep(&mut self, symbol: u32, tick: &Tick) {
-        while self.log.must_evict(&self.symbols[symbol as usize].trades) {
+        while self.log.must_evict(&self.hot[symbol as usize].trades) {
             let Some(owner) = self.log.oldest_owner() else { break };
-            let gone = self.log.evict(&mut self.symbols[owner as usize].trades);
+            let gone = self.log.evict(&mut self.hot[owner as usize].trades);
             self.tallies.trades_evicted += gone as u64;
         }
-        let trades = &mut self.symbols[symbol as usize].trades;
+        let trades = &mut self.hot[symbol as usize].trades;
         self.log.append(symbol, trades, tick);
         if self.log.exceeds(trades, self.options.trades_per_symbol_max) {
             self.tallies.trades_evicted += self.log.evict(trades) as u64;
@@ -449,7 +432,7 @@ impl Candles {
             BarsFrom::Mid => None,
         };
         if let Some(price) = price.filter(|price| price.0 > 0) {
-            if self.symbols[symbol as usize].built_by != BuiltBy::Quotes {
+            if self.hot[symbol as usize].built_by != BuiltBy::Quotes {
                 self.promote(symbol, BuiltBy::Quotes, tick.ts_event);
             }
             let rank = Rank { ts_event: tick.ts_event, sequence: 0 };
@@ -461,7 +444,8 @@ impl Candles {
             }
         }
         let state = &mut self.symbols[symbol as usize];
-        state.source = tick.source;
+        let hot = &mut self.hot[symbol as usize];
+        hot.source = tick.source;
         // An older quote that comes late is no longer the top of the book.
         if state.quote.is_none_or(|newest| tick.ts_event >= newest.ts_event) {
             state.quote = Some(*tick);
@@ -473,10 +457,10 @@ impl Candles {
     #[inline]
     fn add(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
         let ts = sample.rank.ts_event;
-        let state = &mut self.symbols[symbol as usize];
-        state.newest = state.newest.max(ts);
-        if ts >= state.current.bar.start && ts < state.current_end {
-            state.current.add(sample);
+        let hot = &mut self.hot[symbol as usize];
+        hot.newest = hot.newest.max(ts);
+        if ts >= hot.current.bar.start && ts < hot.current_end {
+            hot.current.add(sample);
             if self.daily_base.is_some() {
                 self.add_daily(symbol, sample);
             }
@@ -487,9 +471,9 @@ impl Candles {
             }
         }
         if self.options.clock == BarClock::Event {
-            let state = &self.symbols[symbol as usize];
-            if state.newest >= state.deadline {
-                self.close_due(symbol, state.newest, sink);
+            let hot = &self.hot[symbol as usize];
+            if hot.newest >= hot.deadline {
+                self.close_due(symbol, hot.newest, sink);
             }
         }
         Verdict::Accepted
@@ -499,7 +483,7 @@ impl Candles {
     fn clock_of(&self, symbol: u32, when: When) -> UnixNanos {
         match self.options.clock {
             BarClock::Live => when.feed_clock(),
-            BarClock::Event => self.symbols[symbol as usize].newest,
+            BarClock::Event => self.hot[symbol as usize].newest,
         }
     }
 
@@ -532,6 +516,7 @@ impl Candles {
             return self.add_late(symbol, sample, when, sink);
         }
         let state = &mut self.symbols[symbol as usize];
+        let hot = &mut self.hot[symbol as usize];
         if start < state.levels[0].closed_to {
             return self.add_late(symbol, sample, when, sink);
         }
@@ -556,16 +541,16 @@ impl Candles {
                 record
             }
         };
-        let previous = std::mem::replace(&mut state.current, record);
+        let previous = std::mem::replace(&mut hot.current, record);
         self.open_bars += usize::from(is_new);
-        state.current_end = interval.end;
+        hot.current_end = interval.end;
         if previous.bar.start != NO_START {
             let at = state.others.partition_point(|record| record.bar.start < previous.bar.start);
             state.others.insert(at, previous);
         }
-        let due = state.current_end + self.options.grace;
-        if due < state.deadline {
-            state.deadline = due;
+        let due = hot.current_end + self.options.grace;
+        if due < hot.deadline {
+            hot.deadline = due;
             self.schedule(symbol, when.offset);
         }
         if self.daily_base.is_some() {

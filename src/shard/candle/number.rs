@@ -15,9 +15,9 @@ impl Candles {
         when: When,
         sink: &mut impl Sink,
     ) -> Option<Hole> {
-        let state = &mut self.symbols[symbol as usize];
-        if tick.rank() as u32 == state.expected {
-            state.expected = state.expected.wrapping_add(1);
+        let hot = &mut self.hot[symbol as usize];
+        if tick.rank() as u32 == hot.expected {
+            hot.expected = hot.expected.wrapping_add(1);
             return None;
         }
         self.number_off(symbol, tick, when, sink)
@@ -27,11 +27,12 @@ impl Candles {
     fn number_off(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Option<Hole> {
         let clock = self.clock_of(symbol, when);
         let state = &mut self.symbols[symbol as usize];
+        let hot = &mut self.hot[symbol as usize];
         // Where trades are not kept, the newest of all is the best that is known of the one before.
-        let before = self.log.newest(&state.trades).map_or(state.newest, |last| last.ts_event);
+        let before = self.log.newest(&hot.trades).map_or(hot.newest, |last| last.ts_event);
         let before = if before == UnixNanos::MIN { tick.ts_event } else { before };
-        let said = state.numbers.take(tick.rank(), state.expected, (before, tick.ts_event), clock);
-        state.expected = state.numbers.expected();
+        let said = state.numbers.take(tick.rank(), hot.expected, (before, tick.ts_event), clock);
+        hot.expected = state.numbers.expected();
         match said {
             Said::InOrder => {}
             Said::Opened(given_up) => {

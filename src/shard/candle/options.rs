@@ -1,7 +1,7 @@
 //! The rules of a shard's bars.
 
 use crate::model::calendar::CalendarRules;
-use crate::model::{Nanos, Timeframes};
+use crate::model::{Nanos, Tick, TickKind, Timeframes};
 
 use super::super::conditions::Conditions;
 use super::fill::Fill;
@@ -28,7 +28,7 @@ pub enum BarsFrom {
     Mid,
 }
 
-/// What a symbol's bars are built from.
+/// What a symbol's bars are built from. Trades of either sort have the number of their [`TickKind`], and no other has one of those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum BuiltBy {
@@ -36,13 +36,21 @@ pub enum BuiltBy {
     #[default]
     Nothing = 0,
     /// Bars that a vendor made.
-    Bars = 1,
+    Bars = u8::MAX,
     /// Trades that tell several fills as one.
-    Aggregated = 2,
+    Aggregated = TickKind::AggregatedTrade as u8,
     /// Trades.
-    Trades = 3,
+    Trades = TickKind::Trade as u8,
     /// Quotes, as `bars.from` says.
-    Quotes = 4,
+    Quotes = u8::MAX - 1,
+}
+
+impl BuiltBy {
+    /// Whether it is trades, of the sort that `tick` is.
+    #[inline]
+    pub fn is_of(self, tick: &Tick) -> bool {
+        self as u8 == tick.kind_number()
+    }
 }
 
 /// Which trades are kept until they are sealed.
@@ -54,6 +62,18 @@ pub enum KeepTrades {
     WithId,
     /// None.
     No,
+}
+
+impl KeepTrades {
+    /// Whether a trade is kept.
+    #[inline]
+    pub fn keeps(self, tick: &Tick) -> bool {
+        match self {
+            Self::All => true,
+            Self::WithId => tick.has_id(),
+            Self::No => false,
+        }
+    }
 }
 
 /// The rules of a shard's bars.

@@ -12,9 +12,10 @@ impl Candles {
     /// The forming bar of a timeframe: of the interval that the last tick was in.
     pub fn forming(&self, symbol: u32, level: usize) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
+        let hot = &self.hot[symbol as usize];
         let at = &state.levels[level];
         // After the last touched bar has closed: what waits for its end, before what is dated ahead.
-        let current = Some(state.current.bar.start).filter(|&start| start != NO_START);
+        let current = Some(hot.current.bar.start).filter(|&start| start != NO_START);
         let pending = Some(state.pending[level].start).filter(|&start| start != NO_START);
         let vendors = Some(state.vendor.forming.bar.start).filter(|&start| start != NO_START);
         let ahead = || state.others.front().map(|record| record.bar.start);
@@ -69,19 +70,20 @@ impl Candles {
 
     /// The last fact of a symbol's trades.
     pub fn trade_sequence(&self, symbol: u32) -> u64 {
-        self.symbols[symbol as usize].trades.sequence
+        self.hot[symbol as usize].trades.sequence
     }
 
     /// Fills `out` with the trades topic's facts after `since`. `false`: some of them are gone.
     pub fn replay_trades(&self, symbol: u32, since: u64, out: &mut Vec<Event>) -> bool {
         out.clear();
         let state = &self.symbols[symbol as usize];
+        let hot = &self.hot[symbol as usize];
         let complete = self.options.keep_trades == KeepTrades::All;
-        if !complete || since < state.trades.floor() || since > state.trades.sequence {
+        if !complete || since < hot.trades.floor() || since > hot.trades.sequence {
             return false;
         }
         let topic = Topic::trades(state.id);
-        let facts = self.log.replay(&state.trades, since);
+        let facts = self.log.replay(&hot.trades, since);
         out.extend(facts.map(|(sequence, tick)| Event::trade(topic, sequence, tick)));
         true
     }
@@ -90,8 +92,9 @@ impl Candles {
     pub fn last_trades(&self, symbol: u32, most: usize, out: &mut Vec<Event>) {
         out.clear();
         let state = &self.symbols[symbol as usize];
+        let hot = &self.hot[symbol as usize];
         let topic = Topic::trades(state.id);
-        let sales = self.log.backward(&state.trades).filter(|(_, tick)| {
+        let sales = self.log.backward(&hot.trades).filter(|(_, tick)| {
             matches!(tick.kind(), TickKind::Trade | TickKind::Correction | TickKind::AggregatedTrade)
                 && !tick.is_cancelled()
         });
@@ -102,16 +105,18 @@ impl Candles {
     /// The newest kept trade.
     pub fn newest_trade(&self, symbol: u32) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
-        let tick = self.log.newest(&state.trades)?;
-        Some(Event::trade(Topic::trades(state.id), state.trades.sequence, tick))
+        let hot = &self.hot[symbol as usize];
+        let tick = self.log.newest(&hot.trades)?;
+        Some(Event::trade(Topic::trades(state.id), hot.trades.sequence, tick))
     }
 
     /// The top of the book.
     pub fn newest_quote(&self, symbol: u32) -> Option<Event> {
         let state = &self.symbols[symbol as usize];
+        let hot = &self.hot[symbol as usize];
         let tick = state.quote?;
         let mut quote = Quote::zeroed();
-        (quote.volume, quote.last) = (state.day_volume, state.last);
+        (quote.volume, quote.last) = (hot.day_volume, hot.last);
         (quote.bid, quote.bid_size) = (tick.price, tick.size);
         (quote.ask, quote.ask_size) = (tick.ask(), tick.ask_size());
         (quote.bid_venue, quote.ask_venue) = tick.quote_venues();

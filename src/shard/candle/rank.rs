@@ -15,7 +15,7 @@ impl Candles {
     #[cold]
     pub(super) fn promote(&mut self, symbol: u32, kind: BuiltBy, ts: UnixNanos) -> bool {
         let rank = |kind| self.options.rank.iter().position(|&other| other == kind);
-        let builder = self.symbols[symbol as usize].built_by;
+        let builder = self.hot[symbol as usize].built_by;
         // Quotes build only where nothing else may.
         if kind != BuiltBy::Quotes {
             match (rank(kind), rank(builder)) {
@@ -25,9 +25,10 @@ impl Candles {
             }
         }
         let state = &mut self.symbols[symbol as usize];
-        state.built_by = kind;
+        let hot = &mut self.hot[symbol as usize];
+        hot.built_by = kind;
         state.numbers = Numbers::default();
-        state.expected = 0;
+        hot.expected = 0;
         if builder == BuiltBy::Nothing {
             // A vendor's bar is whole from its beginning; of a first trade's bar nobody knows.
             let known_from = if kind == BuiltBy::Bars { ts } else { UnixNanos(ts.0.saturating_add(1)) };
@@ -43,6 +44,7 @@ impl Candles {
     fn take_over(&mut self, symbol: u32, ts: UnixNanos) {
         let start = self.grid(symbol).interval(0, ts).start;
         let state = &mut self.symbols[symbol as usize];
+        let hot = &mut self.hot[symbol as usize];
         let closed_to = state.levels[0].closed_to;
         let since = start.max(closed_to);
         // Bars of vendors leave no finest ones open.
@@ -54,9 +56,9 @@ impl Candles {
         state.vendor.since = since;
         state.vendor.level = u8::MAX;
         state.vendor.forming = Record::empty(NO_START);
-        let open = state.others.len() + usize::from(state.current.bar.start != NO_START);
-        let current = std::mem::replace(&mut state.current, Record::empty(NO_START));
-        state.current_end = UnixNanos::MIN;
+        let open = state.others.len() + usize::from(hot.current.bar.start != NO_START);
+        let current = std::mem::replace(&mut hot.current, Record::empty(NO_START));
+        hot.current_end = UnixNanos::MIN;
         state.others.retain(|record| record.bar.start < since);
         if current.bar.start < since {
             let at = state.others.partition_point(|record| record.bar.start < current.bar.start);
@@ -67,7 +69,7 @@ impl Candles {
         if from <= ts {
             self.tallies.gaps_merged += state.missing.add(from, UnixNanos(ts.0.saturating_add(1))) as u64;
         }
-        self.log.cancel_where(&state.trades, |entry| {
+        self.log.cancel_where(&hot.trades, |entry| {
             entry.kind() == TickKind::AggregatedTrade && entry.ts_event >= since
         });
         self.set_deadline(symbol);

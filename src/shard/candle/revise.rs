@@ -74,8 +74,9 @@ impl Candles {
     pub(super) fn flag_refused(&mut self, symbol: u32, ts: UnixNanos) {
         let start = self.grid(symbol).interval(0, ts).start;
         let state = &mut self.symbols[symbol as usize];
+        let hot = &mut self.hot[symbol as usize];
         if let Some(open) =
-            state.others.iter_mut().chain([&mut state.current]).find(|record| record.bar.start == start)
+            state.others.iter_mut().chain([&mut hot.current]).find(|record| record.bar.start == start)
         {
             open.flags = open.flags.with(BarFlags::REFUSED);
         }
@@ -172,7 +173,7 @@ impl Candles {
 
     /// Applies a cancel or a correction to the trade that it names.
     pub(super) fn take_back(&mut self, symbol: u32, tick: &Tick, sink: &mut impl Sink) -> Verdict {
-        let Some(place) = self.log.find_live(&mut self.symbols[symbol as usize].trades, tick) else {
+        let Some(place) = self.log.find_live(&mut self.hot[symbol as usize].trades, tick) else {
             return Verdict::Refused(Refusal::UnknownTrade);
         };
         let ts = self.log.get(place).ts_event;
@@ -185,7 +186,7 @@ impl Candles {
         {
             return Verdict::Refused(Refusal::Duplicate);
         }
-        let builder = self.symbols[symbol as usize].built_by;
+        let builder = self.hot[symbol as usize].built_by;
         let from_trades = matches!(builder, BuiltBy::Trades | BuiltBy::Aggregated);
         if from_trades && (ts < self.symbols[symbol as usize].vendor.since || self.is_vendors(symbol, ts)) {
             return Verdict::Refused(Refusal::Backfilled);
@@ -220,8 +221,9 @@ impl Candles {
     /// How many trades the finest bar at `start` has, whatever they moved.
     fn finest_prints(&self, symbol: u32, start: UnixNanos) -> Option<u64> {
         let state = &self.symbols[symbol as usize];
+        let hot = &self.hot[symbol as usize];
         let at = &state.levels[0];
-        let mut open = state.others.iter().chain([&state.current]);
+        let mut open = state.others.iter().chain([&hot.current]);
         let mut closed = self.arena.backward(&at.bars).take(at.unsealed as usize).map(|(_, record)| record);
         let found = open.find(|r| r.bar.start == start).or_else(|| closed.find(|r| r.bar.start == start));
         found.map(Record::prints)
@@ -236,14 +238,15 @@ impl Candles {
             self.rebuild_daily(symbol, start, &daily);
         }
         let state = &mut self.symbols[symbol as usize];
+        let hot = &mut self.hot[symbol as usize];
         if start >= state.levels[0].closed_to {
             let emptied = fresh.is_empty();
-            if state.current.bar.start == start {
-                state.current.replace(fresh);
+            if hot.current.bar.start == start {
+                hot.current.replace(fresh);
                 if emptied {
                     self.open_bars -= 1;
-                    state.current = Record::empty(NO_START);
-                    state.current_end = UnixNanos::MIN;
+                    hot.current = Record::empty(NO_START);
+                    hot.current_end = UnixNanos::MIN;
                 }
             } else if let Ok(at) = state.others.binary_search_by_key(&start, |record| record.bar.start) {
                 state.others[at].replace(fresh);

@@ -1,4 +1,4 @@
-//! What a shard keeps of a symbol: its open bars, and by timeframe what is closed.
+//! What a shard keeps of a symbol: what each trade touches, its other open bars, and by timeframe what is closed.
 
 use std::collections::VecDeque;
 
@@ -48,9 +48,10 @@ impl Level {
     }
 }
 
-/// What every trade touches comes first and fills whole cache lines.
+/// What every trade of a symbol touches, in whole cache lines apart from all else: those of many symbols lie close together, so they
+/// stay in the caches and take few pages.
 #[repr(C, align(64))]
-pub(super) struct SymbolState {
+pub(super) struct Hot {
     /// The open bar that was touched last; `bar.start` is [`NO_START`] where there is none.
     pub(super) current: Record,
     pub(super) current_end: UnixNanos,
@@ -67,7 +68,55 @@ pub(super) struct SymbolState {
     pub(super) day_volume: Volume,
     pub(super) last: Price,
     pub(super) day: UnixNanos,
-    // From here on only what opens, closes and revises bars.
+}
+
+/// The lines of [`Hot`].
+pub(super) const HOT_LINES: usize = 4;
+const _: () = assert!(size_of::<Hot>() == HOT_LINES * 64);
+
+impl Hot {
+    pub(super) fn new() -> Self {
+        Self {
+            current: Record::empty(NO_START),
+            current_end: UnixNanos::MIN,
+            newest: UnixNanos::MIN,
+            deadline: UnixNanos::MAX,
+            expected: 0,
+            source: 0,
+            built_by: BuiltBy::Nothing,
+            day_minutes: 0,
+            trades: SymbolTrades::default(),
+            day_volume: Volume(0),
+            last: Price(0),
+            day: UnixNanos::MIN,
+        }
+    }
+
+    /// When the day of `day_volume` ends.
+    #[inline]
+    pub(super) fn day_end(&self) -> UnixNanos {
+        self.day + Nanos(i64::from(self.day_minutes) * 60_000_000_000)
+    }
+
+    /// Whether a trade at `ts` is of that day.
+    #[inline]
+    pub(super) fn is_of_day(&self, ts: UnixNanos) -> bool {
+        let into = ts.0.wrapping_sub(self.day.0) as u64;
+        into < u64::from(self.day_minutes) * 60_000_000_000
+    }
+
+    /// Sets the day of `day_volume`, which begins empty.
+    #[cold]
+    pub(super) fn begin_day(&mut self, day: Interval) {
+        self.day = day.start;
+        // Days are whole minutes long; were one not, its last seconds would begin a day of their own.
+        self.day_minutes = (day.end.since(day.start).0 / 60_000_000_000) as u16;
+        self.day_volume = Volume(0);
+    }
+}
+
+/// What opens, closes and revises a symbol's bars.
+pub(super) struct SymbolState {
     pub(super) parents_due: UnixNanos,
     pub(super) id: SymbolId,
     /// What is known to be missing, and what may still come.
@@ -94,27 +143,6 @@ pub(super) struct SymbolState {
     pub(super) grid_by_source: bool,
     pub(super) filling: Filling,
     pub(super) halts: Halts,
-}
-
-/// The lines of [`SymbolState`] that a trade touches.
-pub(super) const TRADE_LINES: usize = 4;
-const _: () = assert!(std::mem::offset_of!(SymbolState, parents_due) == TRADE_LINES * 64);
-
-impl SymbolState {
-    /// When the day of `day_volume` ends.
-    #[inline]
-    pub(super) fn day_end(&self) -> UnixNanos {
-        self.day + Nanos(i64::from(self.day_minutes) * 60_000_000_000)
-    }
-
-    /// Sets the day of `day_volume`, which begins empty.
-    #[cold]
-    pub(super) fn begin_day(&mut self, day: Interval) {
-        self.day = day.start;
-        // Days are whole minutes long; were one not, its last seconds would begin a day of their own.
-        self.day_minutes = (day.end.since(day.start).0 / 60_000_000_000) as u16;
-        self.day_volume = Volume(0);
-    }
 }
 
 /// What a symbol needs for vendors' bars.

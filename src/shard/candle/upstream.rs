@@ -124,8 +124,8 @@ impl Candles {
         sink: &mut impl Sink,
     ) -> Verdict {
         let start = bar.bar.start;
-        let builds = self.symbols[symbol as usize].built_by == BuiltBy::Bars
-            || self.promote(symbol, BuiltBy::Bars, start);
+        let builds =
+            self.hot[symbol as usize].built_by == BuiltBy::Bars || self.promote(symbol, BuiltBy::Bars, start);
         let at = usize::from(self.symbols[symbol as usize].vendor.level);
         // Of several lengths the finest builds: coarser ones are its sums.
         if !builds || level > at {
@@ -140,7 +140,8 @@ impl Candles {
             self.build_at(symbol, level, start);
         }
         let state = &mut self.symbols[symbol as usize];
-        state.source = bar.source;
+        let hot = &mut self.hot[symbol as usize];
+        hot.source = bar.source;
         if start < state.levels[level].sealed_to {
             return Verdict::Refused(Refusal::Sealed);
         }
@@ -189,11 +190,11 @@ impl Candles {
             self.close_parents(symbol, end, sink);
         }
         if self.options.clock == BarClock::Event {
-            let state = &mut self.symbols[symbol as usize];
-            state.newest = state.newest.max(end);
-            let newest = state.newest;
+            let hot = &mut self.hot[symbol as usize];
+            hot.newest = hot.newest.max(end);
+            let newest = hot.newest;
             self.set_deadline(symbol);
-            if newest >= self.symbols[symbol as usize].deadline {
+            if newest >= self.hot[symbol as usize].deadline {
                 self.close_due(symbol, newest, sink);
             }
         }
@@ -235,12 +236,12 @@ impl Candles {
         }
         let (start, end) = (bar.bar.start, bar.end());
         let over = end + self.options.grace;
-        let state = &mut self.symbols[symbol as usize];
+        let hot = &mut self.hot[symbol as usize];
         if self.options.clock == BarClock::Event {
             // Whoever asks knows that it is over.
-            state.newest = state.newest.max(over);
+            hot.newest = hot.newest.max(over);
         }
-        let from_ticks = !matches!(state.built_by, BuiltBy::Nothing | BuiltBy::Bars);
+        let from_ticks = !matches!(hot.built_by, BuiltBy::Nothing | BuiltBy::Bars);
         let clock = self.clock_of(symbol, when);
         if from_ticks && over > clock {
             return Verdict::Refused(Refusal::NotOver);
@@ -299,8 +300,9 @@ impl Candles {
         let (start, end) = (bar.bar.start, bar.end());
         // Bars that another kind built may still be open; what is put here closes after them.
         let state = &self.symbols[symbol as usize];
-        let open = state.others.front().map_or(state.current.bar.start, |other| other.bar.start);
-        if open.min(state.current.bar.start) < end {
+        let hot = &self.hot[symbol as usize];
+        let open = state.others.front().map_or(hot.current.bar.start, |other| other.bar.start);
+        if open.min(hot.current.bar.start) < end {
             self.close_due(symbol, end + self.grace(symbol), sink);
         }
         let above = self.grid(symbol).above(level);
