@@ -177,12 +177,13 @@ impl Shard {
             return;
         }
         let symbol = self.local(tick.symbol);
-        let before = self.candles.trade_sequence(symbol);
+        let watched = self.watched[symbol as usize];
+        let before = if watched { self.candles.trade_sequence(symbol) } else { 0 };
         let verdict = self.candles.apply(symbol, tick, when, &mut Fan { links: &mut self.links, now });
         if tick.kind() == TickKind::Halt {
             self.touch_status(symbol);
         }
-        if self.watched[symbol as usize] && verdict == Verdict::Accepted {
+        if watched && verdict == Verdict::Accepted {
             self.publish(symbol, tick, before, now);
         }
     }

@@ -249,7 +249,14 @@ impl Grid {
     /// When the interval that begins at `start` ends.
     #[inline]
     pub fn end(&self, level: usize, start: UnixNanos) -> UnixNanos {
-        self.interval(level, start).end
+        let Level { lie, len, .. } = self.levels[level];
+        match lie {
+            Lie::Epoch => {
+                debug_assert!(start == UnixNanos::MAX || start == start.floor(len), "it begins there");
+                start + len
+            }
+            lie => self.look_up(lie, len, start).end,
+        }
     }
 
     /// How long the interval that begins at `start` is, s, where that is not its timeframe's own length; else 0.

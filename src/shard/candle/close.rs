@@ -33,7 +33,12 @@ impl Candles {
             if first == NO_START || end > limit {
                 break;
             }
-            if state.parents_due <= first {
+            let parents_due = state.parents_due;
+            // What is not kept for revisions does not pile up while many close at once.
+            if self.options.seal_after == Nanos::ZERO && state.revisable != 0 {
+                self.seal(symbol, clock);
+            }
+            if parents_due <= first {
                 self.close_parents(symbol, first, sink);
             }
             let state = &mut self.symbols[symbol as usize];
@@ -49,9 +54,6 @@ impl Candles {
             self.fill(symbol, 0, first, sink);
             self.append(symbol, 0, record, sink);
             self.close_daily(symbol, first);
-            if self.options.seal_after == Nanos::ZERO {
-                self.seal(symbol, clock);
-            }
             for level in bits(self.symbols[symbol as usize].idle_parents) {
                 self.expect_parent(symbol, level, self.grids[usize::from(grid)].interval(level, first));
             }

@@ -63,11 +63,11 @@ impl Candles {
         state.revisable |= 1 << level;
         // Only a late tick's bar has any before it that are newer.
         while let Some(before) = self.arena.before(&at.bars, place) {
-            let earlier = *self.arena.get(before);
+            let earlier = self.arena.get(before);
             if earlier.bar.start < record.bar.start {
                 break;
             }
-            *self.arena.get_mut(place) = earlier;
+            *self.arena.get_mut(place) = *earlier;
             *self.arena.get_mut(before) = record;
             place = before;
         }
@@ -107,7 +107,7 @@ impl Candles {
     pub(super) fn seal_first(&mut self, symbol: u32, level: usize) {
         let state = &mut self.symbols[symbol as usize];
         let at = &mut state.levels[level];
-        let record = *self.arena.get(at.unsealed_at);
+        let record = self.arena.get(at.unsealed_at);
         at.unsealed_at = self.arena.after(&at.bars, at.unsealed_at).unwrap_or(NONE);
         at.unsealed -= 1;
         if at.unsealed == 0 {
@@ -116,12 +116,13 @@ impl Candles {
         let grid = &self.grids[usize::from(state.grid)];
         at.sealed_to = grid.end(level, record.bar.start);
         for &parent in grid.parents(level) {
-            let start = grid.interval(parent, record.bar.start).start;
             let prefix = &mut state.levels[parent].prefix;
-            if prefix.bar.start != start {
-                *prefix = Record::empty(start);
+            let (at, begun) = (record.bar.start, prefix.bar.start);
+            // Mostly it is the same interval as that of the one before, which needs no division to see.
+            if begun == UnixNanos::MIN || begun > at || grid.end(parent, begun) <= at {
+                *prefix = Record::empty(grid.interval(parent, at).start);
             }
-            prefix.merge(&record);
+            prefix.merge(record);
         }
     }
 
