@@ -406,6 +406,12 @@ impl Tick {
         TradeId { form, bits: u128::from(self.word_b) | (a | b << 8 | c << 16) << 64 }
     }
 
+    /// The number of what it records and its flags: ticks of equal form have all the same parts, of the same sorts.
+    #[inline]
+    pub fn form(&self) -> u16 {
+        u16::from_le_bytes([self.kind, self.flags])
+    }
+
     /// Whether the trade has an id.
     #[inline]
     pub fn has_id(&self) -> bool {

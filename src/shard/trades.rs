@@ -3,6 +3,7 @@
 //! Most venues number a symbol's trades upward. As long as they do, a greater id is a new one and nothing is looked up. The first
 //! id that is not greater, or comes from another venue, puts that symbol's trades into a shared index, for good.
 
+use crate::model::calendar::Interval;
 use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos};
 
 use crate::runtime::memory::{prefetch, touch};
@@ -65,13 +66,20 @@ impl SymbolTrades {
         self.sequence - self.list.len() as u64
     }
 
-    /// A trade's id, if it is a number above all before it, of the same day and market.
+    /// When a trade must have happened for [`TradeLog::append_new`]: on the day of the greatest id, where that counts.
+    pub fn ascending_in(&self) -> Interval {
+        if self.is_indexed || self.greatest_day == i32::MIN {
+            return Interval { start: UnixNanos::MIN, end: UnixNanos::MAX };
+        }
+        // A day that reaches past the range is as good as ended.
+        let start = i64::from(self.greatest_day).saturating_mul(DAY_NS).saturating_add(DAY_ENDS_NS);
+        Interval { start: UnixNanos(start), end: UnixNanos(start.saturating_add(DAY_NS)) }
+    }
+
+    /// The id of a trade of the day of the greatest so far, if it is a number above that and of the same market.
     #[inline(always)]
     fn ascends(&self, tick: &Tick) -> Option<u64> {
-        let day_start = i64::from(self.greatest_day).wrapping_mul(DAY_NS).wrapping_add(DAY_ENDS_NS);
-        let into_day = tick.ts_event.0.wrapping_sub(day_start) as u64;
-        let is_same = into_day < DAY_NS as u64 && self.market == market(tick);
-        tick.small_id().filter(|&id| id > self.greatest && is_same)
+        tick.small_id().filter(|&id| id > self.greatest && self.market == market(tick))
     }
 }
 
@@ -153,7 +161,8 @@ impl TradeLog {
         }
     }
 
-    /// Appends a trade if it is new beyond doubt and there is room for it. If it says `false` nothing has happened.
+    /// Appends a trade of a time that [`SymbolTrades::ascending_in`] says, if it is new beyond doubt and there is room for it. If it says
+    /// `false` nothing has happened.
     #[inline(always)]
     pub fn append_new(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) -> bool {
         if symbol.is_indexed && tick.has_id() {

@@ -33,13 +33,13 @@ impl Candles {
             if first == NO_START || end > limit {
                 break;
             }
-            let parents_due = state.parents_due;
-            // What is not kept for revisions does not pile up while many close at once.
-            if self.options.seal_after == Nanos::ZERO && state.revisable != 0 {
-                self.seal(symbol, clock);
-            }
-            if parents_due <= first {
+            if state.parents_due <= first {
                 self.close_parents(symbol, first, sink);
+            }
+            // What is not kept for revisions does not pile up while many close at once. A parent closes before any child of its next interval
+            // is sealed: it has one prefix.
+            if self.options.seal_after == Nanos::ZERO && self.symbols[symbol as usize].revisable != 0 {
+                self.seal(symbol, clock);
             }
             let state = &mut self.symbols[symbol as usize];
             let hot = &mut self.hot[symbol as usize];
@@ -198,7 +198,8 @@ impl Candles {
         let due = open.min(state.parents_due).min(state.filling.due()).min(forming) + self.grace(symbol);
         let hole = self.symbols[symbol as usize].numbers.oldest();
         let hole = hole.map_or(UnixNanos::MAX, |since| since + self.options.late_tolerance);
-        self.hot[symbol as usize].deadline = due.min(hole);
+        let hot = &mut self.hot[symbol as usize];
+        (hot.deadline, hot.usual_until) = (due.min(hole), UnixNanos::MIN);
     }
 
     /// How long after its end a bar of this symbol stays open.

@@ -26,7 +26,7 @@ mod verdict;
 use std::collections::VecDeque;
 
 use crate::model::calendar::{Calendar, Choice, Grid, Interval, MarketStatus};
-use crate::model::{Event, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos};
+use crate::model::{Event, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos, Volume};
 
 use crate::runtime::memory::prefetch_lines;
 
@@ -267,6 +267,7 @@ impl Candles {
             pending: vec![Interval::NEVER; self.levels].into(),
             levels: (0..self.levels).map(|_| Level::new()).collect(),
             quote: None,
+            day: Interval { start: UnixNanos::MIN, end: UnixNanos::MIN },
             today: Today::default(),
             grid,
             grid_by_source,
@@ -387,12 +388,14 @@ impl Candles {
         if !leaves.has(Fields::CLOSE) {
             hot.last = tick.price;
         }
-        if tick.ts_event >= hot.day_end() {
-            hot.begin_day(self.grids[usize::from(state.grid)].day(tick.ts_event));
+        if tick.ts_event >= state.day.end {
+            state.day = self.grids[usize::from(state.grid)].day(tick.ts_event);
+            hot.day_volume = Volume(0);
         }
-        if tick.ts_event >= hot.day && !leaves.has(Fields::VOLUME) {
+        if tick.ts_event >= state.day.start && !leaves.has(Fields::VOLUME) {
             hot.day_volume.0 += u128::from(tick.size.0);
         }
+        self.expect_usual(symbol, tick);
         Verdict::Accepted
     }
 
@@ -517,6 +520,7 @@ impl Candles {
         }
         let state = &mut self.symbols[symbol as usize];
         let hot = &mut self.hot[symbol as usize];
+        hot.usual_until = UnixNanos::MIN;
         if start < state.levels[0].closed_to {
             return self.add_late(symbol, sample, when, sink);
         }

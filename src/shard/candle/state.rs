@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::model::calendar::Interval;
-use crate::model::{Nanos, Price, SymbolId, Tick, UnixNanos, Volume};
+use crate::model::{Price, SymbolId, Tick, UnixNanos, Volume};
 
 use super::super::chunk::{List, NONE};
 use super::super::missing::Missing;
@@ -58,16 +58,18 @@ pub(super) struct Hot {
     pub(super) newest: UnixNanos,
     /// When the next bar is due to close, by the feed's clock.
     pub(super) deadline: UnixNanos,
+    /// Before this a trade of the current bar is usual, if it is of the right form and new; [`UnixNanos::MIN`] where none is. Whoever
+    /// changes what [`Candles::expect_usual`](super::Candles::expect_usual) goes by says that none is.
+    pub(super) usual_until: UnixNanos,
     /// The low half of the number that the next trade should have, where the venue numbers without a hole.
     pub(super) expected: u32,
     pub(super) source: u8,
     pub(super) built_by: BuiltBy,
-    /// How long the day is that `day` begins.
-    pub(super) day_minutes: u16,
+    /// Of which form a trade must be to be usual.
+    pub(super) form: u16,
     pub(super) trades: SymbolTrades,
-    pub(super) day_volume: Volume,
     pub(super) last: Price,
-    pub(super) day: UnixNanos,
+    pub(super) day_volume: Volume,
 }
 
 /// The lines of [`Hot`].
@@ -81,37 +83,15 @@ impl Hot {
             current_end: UnixNanos::MIN,
             newest: UnixNanos::MIN,
             deadline: UnixNanos::MAX,
+            usual_until: UnixNanos::MIN,
             expected: 0,
             source: 0,
             built_by: BuiltBy::Nothing,
-            day_minutes: 0,
+            form: 0,
             trades: SymbolTrades::default(),
             day_volume: Volume(0),
             last: Price(0),
-            day: UnixNanos::MIN,
         }
-    }
-
-    /// When the day of `day_volume` ends.
-    #[inline]
-    pub(super) fn day_end(&self) -> UnixNanos {
-        self.day + Nanos(i64::from(self.day_minutes) * 60_000_000_000)
-    }
-
-    /// Whether a trade at `ts` is of that day.
-    #[inline]
-    pub(super) fn is_of_day(&self, ts: UnixNanos) -> bool {
-        let into = ts.0.wrapping_sub(self.day.0) as u64;
-        into < u64::from(self.day_minutes) * 60_000_000_000
-    }
-
-    /// Sets the day of `day_volume`, which begins empty.
-    #[cold]
-    pub(super) fn begin_day(&mut self, day: Interval) {
-        self.day = day.start;
-        // Days are whole minutes long; were one not, its last seconds would begin a day of their own.
-        self.day_minutes = (day.end.since(day.start).0 / 60_000_000_000) as u16;
-        self.day_volume = Volume(0);
     }
 }
 
@@ -136,6 +116,8 @@ pub(super) struct SymbolState {
     pub(super) pending: Box<[Interval]>,
     pub(super) levels: Box<[Level]>,
     pub(super) quote: Option<Tick>,
+    /// The day of [`Hot::day_volume`].
+    pub(super) day: Interval,
     /// The day by closed bars.
     pub(super) today: Today,
     /// Which of the grids it is on, and whether that still depends on where its ticks come from.
