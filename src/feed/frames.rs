@@ -231,8 +231,10 @@ impl Frames {
     /// Room to read to, where so many bytes from `start` on are wanted. The latest message is gone then.
     fn room(&mut self, wanted: usize) -> &mut [u8] {
         self.message = Latest::InBuffer(0..0);
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
         if self.buffer.len() < wanted {
             self.buffer.resize(wanted, 0);
         }
