@@ -24,8 +24,11 @@ pub use live::{Command, CommandError, Commands, Outside, RestLines};
 pub use playback::{LOOP_GAP, Pace, Playback};
 pub use router::Router;
 
-/// How many reads (or messages) a connection may do in one turn.
+/// How many reads a connection may do in one turn.
 const READS_PER_TURN: usize = 16;
+/// Ticks of messages that go to the rings together, more or less one message: asking the rings and the clock for each costs as much
+/// as parsing.
+const BATCH_TICKS: usize = 64;
 
 /// What an ingest stage is to do.
 pub struct IngestOptions {

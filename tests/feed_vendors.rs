@@ -4,6 +4,7 @@
 
 use std::io::Read as _;
 
+use tickwire::feed::scan::Spare;
 use tickwire::feed::{Context, Reason, Tallies, binance, binance_scan, find, massive_scan, parse_all};
 use tickwire::model::{
     BarOrigin, Notional, Price, Size, SymbolCache, SymbolTable, Tick, TickKind, TradeId, UnixNanos,
@@ -301,20 +302,89 @@ fn recordings_go_the_quick_way_and_mean_the_same() {
         for tick in &want {
             cache.intern(symbols.name(tick.symbol).unwrap().as_bytes()).unwrap();
         }
-        let (mut ticks, mut quick) = (Vec::new(), 0);
+        let (mut ticks, mut quick, mut spare) = (Vec::new(), 0, Spare::default());
         for line in &lines {
             let mut cx =
                 Context { now: NOW, source: 0, recorded: true, symbols: &mut cache, tallies: &mut tallies };
             quick += usize::from(if dialect == "massive" {
-                massive_scan::scan(line.as_bytes(), &mut cx, &mut ticks)
+                massive_scan::scan(line.as_bytes(), &mut spare, &mut cx, &mut ticks)
             } else {
                 let digits = binance::receive_time_digits(line.as_bytes());
                 let received = UnixNanos(line[..digits].parse().unwrap());
-                binance_scan::scan(&line.as_bytes()[digits + 1..], received, &mut cx, &mut ticks)
+                binance_scan::scan(&line.as_bytes()[digits + 1..], &mut spare, received, &mut cx, &mut ticks)
             });
         }
         assert_eq!(ticks, want, "{path}");
         let share = quick as f64 / lines.len() as f64;
         assert!(share > quick_min, "{path}: {share} of the messages");
+    }
+}
+
+/// What the quick way makes of messages, one after the other, where it takes them.
+fn quickly(messages: &[&[u8]]) -> Vec<Option<Vec<Tick>>> {
+    let (mut cache, mut tallies) = (SymbolCache::new(SymbolTable::new(10)), Tallies::new("massive"));
+    cache.intern(b"IBM").unwrap();
+    let mut spare = Spare::default();
+    let mut read = |message: &&[u8]| {
+        let mut cx =
+            Context { now: NOW, source: 0, recorded: true, symbols: &mut cache, tallies: &mut tallies };
+        let mut ticks = Vec::new();
+        massive_scan::scan(message, &mut spare, &mut cx, &mut ticks).then_some(ticks)
+    };
+    messages.iter().map(&mut read).collect()
+}
+
+const KEYS: [&str; 12] = [
+    r#""x":11"#,
+    r#""i":"52983525000001""#,
+    r#""z":1"#,
+    r#""p":180.09"#,
+    r#""s":100"#,
+    r#""ds":"100.5""#,
+    r#""c":[14,0,41]"#,
+    r#""t":1381329960966"#,
+    r#""pt":1381329960965"#,
+    r#""q":123456789"#,
+    r#""trfi":202"#,
+    r#""trft":1381329960966"#,
+];
+
+fn trade_of(keys: &[&str]) -> String {
+    format!(r#"[{{"ev":"T","sym":"IBM",{}}}]"#, keys.join(","))
+}
+
+#[test]
+fn keys_come_in_any_order_and_none_of_those_that_count_twice() {
+    let usual = trade_of(&KEYS);
+    let want =
+        parse_all(find("massive").unwrap(), format!("{usual}\t").as_bytes(), NOW, &SymbolTable::new(10)).0;
+    for (first, key) in KEYS.iter().enumerate() {
+        let mut keys = KEYS;
+        keys.rotate_left(first);
+        let forward = trade_of(&keys);
+        keys.reverse();
+        let backward = trade_of(&keys);
+        for text in [forward, backward] {
+            assert_eq!(quickly(&[text.as_bytes()]), [Some(want.clone())], "{text}");
+        }
+        let counts = !["pt", "trft"].iter().any(|name| key.starts_with(&format!("\"{name}\"")));
+        for at in 0..=KEYS.len() {
+            let mut keys = KEYS.to_vec();
+            keys.insert(at, key);
+            let text = trade_of(&keys);
+            assert_eq!(quickly(&[text.as_bytes()])[0].is_none(), counts, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_message_cut_short_is_not_completed_by_what_an_earlier_one_left() {
+    let one = trade_of(&KEYS);
+    let many = format!("[{}]", [&one[1..one.len() - 1]; 6].join(","));
+    for whole in [one.as_bytes(), many.as_bytes()] {
+        for end in 0..whole.len() {
+            let read = quickly(&[whole, &whole[..end], whole]);
+            assert!(read[0].is_some() && read[1].is_none() && read[2] == read[0], "{end}");
+        }
     }
 }

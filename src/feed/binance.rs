@@ -16,6 +16,7 @@ use super::dialect::Dialect;
 use super::field::{AHEAD_MAX, Context, EARLIEST, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
 use super::reject::Reason;
+use super::scan::Spare;
 
 /// Condition code of a trade whose type `X` is not `MARKET`: insurance fund, liquidation and the like.
 pub const CONDITION_NOT_MARKET: u8 = 1;
@@ -24,6 +25,7 @@ pub const CONDITION_NOT_MARKET: u8 = 1;
 #[derive(Default)]
 pub struct Binance {
     json: Json,
+    spare: Spare,
 }
 
 impl Dialect for Binance {
@@ -40,7 +42,7 @@ impl Dialect for Binance {
             Some(at) if cx.recorded => at,
             _ => cx.now,
         };
-        if binance_scan::scan(&line[body_at..], received, cx, out) {
+        if binance_scan::scan(&line[body_at..], &mut self.spare, received, cx, out) {
             return;
         }
         self.json.read(&mut line[body_at..], cx, &mut |value, cx| message(value, received, cx, out));

@@ -6,7 +6,7 @@
 use crate::model::{NOTIONAL_MAX, Price, Size, SymbolCache, SymbolId, Tick, TradeId, UnixNanos};
 
 use super::field::Context;
-use super::scan::{Cursor, Seen, Times, key};
+use super::scan::{Cursor, Seen, Spare, Times, key, window};
 
 const BUYER: u32 = key("b");
 const SELLER: u32 = key("a");
@@ -29,11 +29,18 @@ const ASK_SIZE: u32 = key("A");
 
 /// Reads the message if it is one good trade, aggregated trade or best quote in the usual form; else does nothing.
 #[inline]
-pub fn scan(text: &[u8], received: UnixNanos, cx: &mut Context<'_>, out: &mut Vec<Tick>) -> bool {
+pub fn scan(
+    text: &[u8],
+    spare: &mut Spare,
+    received: UnixNanos,
+    cx: &mut Context<'_>,
+    out: &mut Vec<Tick>,
+) -> bool {
     let times = Times::of(cx);
-    let mut scan = Scan { at: Cursor::new(text), symbols: cx.symbols, times, received, source: cx.source };
-    let Some(tick) = scan.message() else { return false };
-    cx.tallies.record_all(&[tick]);
+    let at = Cursor::new(window(text, spare));
+    let mut scan = Scan { at, symbols: cx.symbols, times, received, source: cx.source };
+    let Some(tick) = scan.message(text.len()) else { return false };
+    cx.tallies.record_many(tick.kind(), 1);
     out.push(tick);
     true
 }
@@ -47,7 +54,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn message(&mut self) -> Option<Tick> {
+    fn message(&mut self, bytes: usize) -> Option<Tick> {
         let combined = self.at.eat(b"{\"stream\":\"");
         if combined {
             self.at.plain_text()?;
@@ -62,13 +69,13 @@ impl Scan<'_> {
         } else {
             // Spot's best quote, which names no event.
             self.at.expect(b"{\"u\":")?;
-            self.at.skip_int()?;
+            self.at.int()?;
             self.quote()?
         };
         if combined {
             self.at.expect(b"}")?;
         }
-        self.at.is_done().then_some(tick)
+        (self.at.place()? == bytes).then_some(tick)
     }
 
     fn trade(&mut self, aggregated: bool) -> Option<Tick> {
@@ -77,32 +84,33 @@ impl Scan<'_> {
         let (mut at, mut id) = (UnixNanos(0), 0);
         let id_key = if aggregated { SELLER } else { TRADE_ID };
         while !self.at.eat(b"}") {
+            let before = self.at;
             match self.at.next_key()? {
                 SYMBOL => {
-                    seen.once(1)?;
+                    seen.mark(1);
                     symbol = self.symbol()?;
                 }
                 PRICE => {
-                    seen.once(1 << 1)?;
+                    seen.mark(1 << 1);
                     price = self.at.price_text().filter(|price| price.0 > 0)?;
                 }
                 SIZE => {
-                    seen.once(1 << 2)?;
+                    seen.mark(1 << 2);
                     size = self.at.size_text()?;
                 }
                 TIME => {
-                    seen.once(1 << 3)?;
+                    seen.mark(1 << 3);
                     at = self.times.at(self.at.millis()?)?;
                 }
                 there if there == id_key => {
-                    seen.once(1 << 4)?;
+                    seen.mark(1 << 4);
                     id = self.at.int()?;
                 }
                 KIND => {
-                    seen.once(1 << 5)?;
+                    seen.mark(1 << 5);
                     self.at.expect(b"\"MARKET\"")?;
                 }
-                EVENT_TIME | TRADE_ID | BUYER | SELLER | FIRST | LAST => self.at.skip_int()?,
+                EVENT_TIME | TRADE_ID | BUYER | SELLER | FIRST | LAST => drop(self.at.int()?),
                 MAKER | BEST => {
                     if !self.at.eat(b"true") {
                         self.at.expect(b"false")?;
@@ -110,8 +118,12 @@ impl Scan<'_> {
                 }
                 _ => return None,
             }
+            seen.end_pass()?;
+            self.at.came_on(before)?;
         }
-        seen.has(0b1_1111)?;
+        if !seen.has(0b1_1111) {
+            return None;
+        }
         if price.times(size).0 > NOTIONAL_MAX {
             return None;
         }
@@ -127,40 +139,45 @@ impl Scan<'_> {
         let (mut bid, mut ask) = ((Price(0), Size(0)), (Price(0), Size(0)));
         let (mut symbol, mut time, mut event_time) = (SymbolId(0), None, None);
         while !self.at.eat(b"}") {
+            let before = self.at;
             match self.at.next_key()? {
                 SYMBOL => {
-                    seen.once(1)?;
+                    seen.mark(1);
                     symbol = self.symbol()?;
                 }
                 BID => {
-                    seen.once(1 << 1)?;
+                    seen.mark(1 << 1);
                     bid.0 = self.at.price_text()?;
                 }
                 BID_SIZE => {
-                    seen.once(1 << 2)?;
+                    seen.mark(1 << 2);
                     bid.1 = self.at.size_text()?;
                 }
                 ASK => {
-                    seen.once(1 << 3)?;
+                    seen.mark(1 << 3);
                     ask.0 = self.at.price_text()?;
                 }
                 ASK_SIZE => {
-                    seen.once(1 << 4)?;
+                    seen.mark(1 << 4);
                     ask.1 = self.at.size_text()?;
                 }
                 TIME => {
-                    seen.once(1 << 5)?;
+                    seen.mark(1 << 5);
                     time = Some(self.at.millis()?);
                 }
                 EVENT_TIME => {
-                    seen.once(1 << 6)?;
+                    seen.mark(1 << 6);
                     event_time = Some(self.at.millis()?);
                 }
-                UPDATE => self.at.skip_int()?,
+                UPDATE => drop(self.at.int()?),
                 _ => return None,
             }
+            seen.end_pass()?;
+            self.at.came_on(before)?;
         }
-        seen.has(0b1_1111)?;
+        if !seen.has(0b1_1111) {
+            return None;
+        }
         if bid.0 == Price(0) && ask.0 == Price(0) {
             return None;
         }

@@ -18,7 +18,7 @@ use crate::runtime::websocket::client::{Opening, Target};
 
 use super::coverage::Coverage;
 use super::field::Context;
-use super::frames::{self, Inbound};
+use super::frames::{Frames, Inbound};
 use super::pool::{FeedCommand, Loss, Order, Pool};
 use super::tcp::After;
 
@@ -60,7 +60,6 @@ pub struct Client {
     token: usize,
     /// The state of the generator of handshake keys.
     keys: u64,
-    scratch: Vec<u8>,
 }
 
 /// What a step left behind.
@@ -80,7 +79,7 @@ impl Client {
         let members = (0..pool.slots()).map(|_| Member::default()).collect::<Vec<_>>();
         let secured = (0..pool.slots()).map(|slot| pool.endpoint(slot)).find(|endpoint| endpoint.tls);
         let trust = secured.map(|endpoint| Trust::new(endpoint.ca_file.as_deref())).transpose()?;
-        Ok(Self { pool, members, trust, limits, token, keys: seed, scratch: Vec::new() })
+        Ok(Self { pool, members, trust, limits, token, keys: seed })
     }
 
     /// How many slots it has.
@@ -183,11 +182,8 @@ impl Client {
                 Err(loss) => Step::Lost(loss),
             },
             Phase::Open(open) => match open.read() {
-                Inbound::Message(message) => {
-                    // The frames' buffer is shared with what comes next, and a parser writes into its text.
-                    self.scratch.clear();
-                    self.scratch.extend_from_slice(&message);
-                    self.pool.message(slot, &mut self.scratch, cx, means.coverage, means.out);
+                Inbound::Message => {
+                    self.pool.message(slot, open.frames.message(), cx, means.coverage, means.out);
                     Step::More
                 }
                 Inbound::Control => {
@@ -231,7 +227,7 @@ impl Client {
             if let Phase::Open(open) = &mut member.phase {
                 let frame = CloseFrame { code: CloseCode::Away, reason: "the engine stops".into() };
                 // A peer that is gone needs no word.
-                let _ = open.frames.close(&mut open.socket, Some(frame));
+                let _ = open.frames.close(&mut open.socket, frame);
                 open.socket.say_end();
             }
             member.drop_socket(registrar);
@@ -290,8 +286,7 @@ impl Client {
         if !open.frames.can_write() {
             return None;
         }
-        let written =
-            open.frames.write(&mut open.socket, message).and_then(|()| open.frames.flush(&mut open.socket));
+        let written = open.frames.write(&mut open.socket, message);
         open.after_write(written)
     }
 
@@ -306,7 +301,7 @@ impl Client {
         }
         member.deadline = Some(now + self.limits.step_max);
         let frame = CloseFrame { code: code.into(), reason: reason.into() };
-        let sent = open.frames.close(&mut open.socket, Some(frame));
+        let sent = open.frames.close(&mut open.socket, frame);
         open.after_write(sent)
     }
 
@@ -376,7 +371,7 @@ impl Client {
     fn opened(&mut self, slot: usize, tail: Vec<u8>, cx: &mut Context<'_>) -> Step {
         let member = &mut self.members[slot];
         if let Phase::Asking(asking) = std::mem::take(&mut member.phase) {
-            let frames = frames::frames(tail, Role::Client, self.limits.message_bytes_max, UNSENT_BYTES_MAX);
+            let frames = Frames::new(&tail, Role::Client, self.limits.message_bytes_max, UNSENT_BYTES_MAX);
             member.phase = Phase::Open(Box::new(Open { socket: asking.socket, frames, unsent: false }));
             member.deadline = None;
             // The next attempt asks for the addresses anew.

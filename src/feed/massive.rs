@@ -20,6 +20,7 @@ use super::field::{Context, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
 use super::massive_scan;
 use super::reject::Reason;
+use super::scan::Spare;
 
 /// LULD indicator: the stock is halted or paused.
 const LULD_HALTED: u64 = 17;
@@ -32,11 +33,12 @@ const NANOS_FROM: i64 = 1_000_000_000_000_000;
 #[derive(Default)]
 pub struct Massive {
     json: Json,
+    spare: Spare,
 }
 
 impl Dialect for Massive {
     fn parse(&mut self, line: &mut [u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) {
-        if massive_scan::scan(line, cx, out) {
+        if massive_scan::scan(line, &mut self.spare, cx, out) {
             return;
         }
         self.json.read(line, cx, &mut |value, cx| {

@@ -2,146 +2,163 @@
 //!
 //! It takes a whole message or nothing of it, and only one whose every record becomes a tick. So it has no rejects, no skips and no
 //! rounding to get wrong: at the first surprise the general way reads the message from its beginning. A symbol that this
-//! core has not seen is a surprise too, which leaves the table to the general way. Keys may come in any order behind `ev` and `sym`.
+//! core has not seen is a surprise too, which leaves the table to the general way.
+//!
+//! Behind `ev` and `sym` keys are looked for in the vendor's order, from the first to the last. Where a record has them in this order,
+//! whichever it leaves out, that is one pass without a choice to make; in another order it takes several.
 
-use crate::model::{NOTIONAL_MAX, Price, Size, SymbolCache, Tick, TradeId, UnixNanos, Venue};
+use crate::model::{NOTIONAL_MAX, Price, Size, SymbolCache, Tick, TickKind, TradeId, UnixNanos, Venue};
 
 use super::field::Context;
-use super::scan::{Cursor, Seen, Times, key};
-
-const C: u32 = key("c");
-const I: u32 = key("i");
-const P: u32 = key("p");
-const PT: u32 = key("pt");
-const Q: u32 = key("q");
-const S: u32 = key("s");
-const DS: u32 = key("ds");
-const T: u32 = key("t");
-const TRFI: u32 = key("trfi");
-const TRFT: u32 = key("trft");
-const X: u32 = key("x");
-const Z: u32 = key("z");
-const AP: u32 = key("ap");
-const AS: u32 = key("as");
-const AX: u32 = key("ax");
-const BP: u32 = key("bp");
-const BS: u32 = key("bs");
-const BX: u32 = key("bx");
+use super::scan::{Cursor, Seen, Spare, Times, window};
 
 /// Reads the message if it is an array of nothing but good trades and quotes in the usual form; else does nothing.
 #[inline]
-pub fn scan(text: &[u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) -> bool {
+pub fn scan(text: &[u8], spare: &mut Spare, cx: &mut Context<'_>, out: &mut Vec<Tick>) -> bool {
     let before = out.len();
     let mut scan = Scan {
-        at: Cursor::new(text),
         symbols: cx.symbols,
         now: cx.now,
         source: cx.source,
         times: Times::of(cx),
+        trades: 0,
         conditions_cut: 0,
     };
-    if scan.message(out).is_none() {
+    if scan.message(text, spare, out).is_none() {
         out.truncate(before);
         return false;
     }
-    cx.tallies.conditions_cut += scan.conditions_cut;
-    cx.tallies.record_all(&out[before..]);
+    let Scan { trades, conditions_cut, .. } = scan;
+    cx.tallies.conditions_cut += conditions_cut;
+    cx.tallies.record_many(TickKind::Trade, trades);
+    cx.tallies.record_many(TickKind::Quote, (out.len() - before) as u64 - trades);
     true
 }
 
 struct Scan<'a> {
-    at: Cursor<'a>,
     symbols: &'a SymbolCache,
     now: UnixNanos,
     source: u8,
     times: Times,
+    trades: u64,
     conditions_cut: u64,
 }
 
 impl Scan<'_> {
-    fn message(&mut self, out: &mut Vec<Tick>) -> Option<()> {
-        self.at.expect(b"[")?;
+    fn message(&mut self, text: &[u8], spare: &mut Spare, out: &mut Vec<Tick>) -> Option<()> {
+        let mut rest = text.strip_prefix(b"[")?;
         loop {
-            let tick = if self.at.eat(b"{\"ev\":\"T\",\"sym\":\"") {
-                self.trade()?
-            } else {
-                self.at.expect(b"{\"ev\":\"Q\",\"sym\":\"")?;
-                self.quote()?
-            };
+            let tick;
+            (tick, rest) = self.record(rest, spare)?;
             out.push(tick);
-            if !self.at.eat(b",") {
-                break;
-            }
-        }
-        self.at.expect(b"]")?;
-        self.at.is_done().then_some(())
-    }
-
-    #[inline]
-    fn trade(&mut self) -> Option<Tick> {
-        let symbol = self.at.known_symbol(self.symbols)?;
-        let mut seen = Seen::default();
-        let (mut price, mut size, mut decimal_size) = (Price(0), Size(0), None);
-        let (mut at, mut sequence, mut id) = (UnixNanos(0), None, TradeId::NONE);
-        let (mut venue, mut tape, mut trf, mut conditions) = (0, 0, 0, [0; 4]);
-        while !self.at.eat(b"}") {
-            match self.at.next_key()? {
-                X => {
-                    seen.once(1)?;
-                    venue = self.at.byte()?;
-                }
-                I => {
-                    seen.once(1 << 1)?;
-                    id = self.at.id_text()?;
-                }
-                Z => {
-                    seen.once(1 << 2)?;
-                    tape = self.at.byte().filter(|&tape| tape <= 3)?;
-                }
-                P => {
-                    seen.once(1 << 3)?;
-                    price = self.at.price().filter(|price| price.0 > 0)?;
-                }
-                S => {
-                    seen.once(1 << 4)?;
-                    size = self.at.size()?;
-                }
-                DS => {
-                    seen.once(1 << 5)?;
-                    decimal_size = Some(self.at.size_text()?);
-                }
-                C => {
-                    seen.once(1 << 6)?;
-                    conditions = self.conditions()?;
-                }
-                T => {
-                    seen.once(1 << 7)?;
-                    at = self.times.at(self.at.millis()?)?;
-                }
-                Q => {
-                    seen.once(1 << 8)?;
-                    sequence = Some(self.at.int()?);
-                }
-                TRFI => {
-                    seen.once(1 << 9)?;
-                    trf = self.at.byte()?;
-                }
-                PT | TRFT => self.at.skip_int()?,
+            match rest {
+                [b',', more @ ..] => rest = more,
+                b"]" => return Some(()),
                 _ => return None,
             }
         }
+    }
+
+    /// One record, and what follows it.
+    #[inline(always)]
+    fn record<'t>(&mut self, text: &'t [u8], spare: &mut Spare) -> Option<(Tick, &'t [u8])> {
+        let mut at = Cursor::new(window(text, spare));
+        let tick = if at.eat(b"{\"ev\":\"T\",\"sym\":\"") {
+            self.trades += 1;
+            self.trade(&mut at)?
+        } else {
+            at.expect(b"{\"ev\":\"Q\",\"sym\":\"")?;
+            self.quote(&mut at)?
+        };
+        Some((tick, text.get(at.place()?..)?))
+    }
+
+    #[inline(always)]
+    fn trade(&mut self, at: &mut Cursor<'_>) -> Option<Tick> {
+        const PRICE: u32 = 1 << 3;
+        const SIZE: u32 = 1 << 4;
+        const DECIMAL_SIZE: u32 = 1 << 5;
+        const TIME: u32 = 1 << 7;
+        const SEQUENCE: u32 = 1 << 8;
+        let symbol = at.known_symbol(self.symbols)?;
+        let mut seen = Seen::default();
+        let (mut price, mut size, mut decimal_size) = (Price(0), Size(0), Size(0));
+        let (mut time, mut sequence, mut id) = (UnixNanos(0), 0, TradeId::NONE);
+        let (mut venue, mut tape, mut trf, mut conditions) = (0, 0, 0, [0; 4]);
+        loop {
+            let before = *at;
+            if at.eat(b",\"x\":") {
+                seen.mark(1);
+                venue = at.byte()?;
+            }
+            if at.eat(b",\"i\":\"") {
+                seen.mark(1 << 1);
+                id = at.id_text()?;
+            }
+            if at.eat(b",\"z\":") {
+                seen.mark(1 << 2);
+                tape = at.byte().filter(|&tape| tape <= 3)?;
+            }
+            if at.eat(b",\"p\":") {
+                seen.mark(PRICE);
+                price = at.price().filter(|price| price.0 > 0)?;
+            }
+            if at.eat(b",\"s\":") {
+                seen.mark(SIZE);
+                size = at.size()?;
+            }
+            if at.eat(b",\"ds\":") {
+                seen.mark(DECIMAL_SIZE);
+                decimal_size = at.size_text()?;
+            }
+            if at.eat(b",\"c\":") {
+                seen.mark(1 << 6);
+                let (codes, n) = conditions_of(at)?;
+                conditions = codes;
+                self.conditions_cut += u64::from(n > codes.len());
+            }
+            if at.eat(b",\"t\":") {
+                seen.mark(TIME);
+                time = self.times.at(at.millis()?)?;
+            }
+            if at.eat(b",\"pt\":") {
+                at.int()?;
+            }
+            if at.eat(b",\"q\":") {
+                seen.mark(SEQUENCE);
+                sequence = at.int()?;
+            }
+            if at.eat(b",\"trfi\":") {
+                seen.mark(1 << 9);
+                trf = at.byte()?;
+            }
+            if at.eat(b",\"trft\":") {
+                at.int()?;
+            }
+            let ended = at.eat(b"}");
+            seen.end_pass()?;
+            if ended {
+                break;
+            }
+            at.came_on(before)?;
+        }
         // A price and a time; a size, one way or the other.
-        seen.has(1 << 3 | 1 << 7)?;
-        seen.has(1 << 4).or(decimal_size.map(drop))?;
-        let size = decimal_size.unwrap_or(size);
+        if !seen.has(PRICE | TIME) {
+            return None;
+        }
+        if seen.has(DECIMAL_SIZE) {
+            size = decimal_size;
+        } else if !seen.has(SIZE) {
+            return None;
+        }
         if price.times(size).0 > NOTIONAL_MAX {
             return None;
         }
-        let mut tick = Tick::trade(symbol, at, self.now, price, size)
+        let mut tick = Tick::trade(symbol, time, self.now, price, size)
             .with_id(id)
             .with_venue(Venue(venue))
             .with_tape(tape);
-        if let Some(sequence) = sequence {
+        if seen.has(SEQUENCE) {
             tick = tick.with_sequence(sequence);
         }
         tick.trf = trf;
@@ -150,109 +167,111 @@ impl Scan<'_> {
         Some(tick)
     }
 
-    #[inline]
-    fn quote(&mut self) -> Option<Tick> {
-        let symbol = self.at.known_symbol(self.symbols)?;
+    #[inline(always)]
+    fn quote(&mut self, at: &mut Cursor<'_>) -> Option<Tick> {
+        const TIME: u32 = 1 << 8;
+        let symbol = at.known_symbol(self.symbols)?;
         let mut seen = Seen::default();
         let (mut bid, mut ask) = ((Price(0), Size(0)), (Price(0), Size(0)));
         let (mut bid_venue, mut ask_venue) = (0, 0);
-        let (mut at, mut tape, mut conditions) = (UnixNanos(0), 0, [0; 4]);
-        while !self.at.eat(b"}") {
-            match self.at.next_key()? {
-                BX => {
-                    seen.once(1)?;
-                    bid_venue = self.at.byte()?;
-                }
-                BP => {
-                    seen.once(1 << 1)?;
-                    bid.0 = self.at.price()?;
-                }
-                BS => {
-                    seen.once(1 << 2)?;
-                    bid.1 = self.at.size()?;
-                }
-                AX => {
-                    seen.once(1 << 3)?;
-                    ask_venue = self.at.byte()?;
-                }
-                AP => {
-                    seen.once(1 << 4)?;
-                    ask.0 = self.at.price()?;
-                }
-                AS => {
-                    seen.once(1 << 5)?;
-                    ask.1 = self.at.size()?;
-                }
-                C => {
-                    seen.once(1 << 6)?;
-                    let cut = self.conditions_cut;
-                    conditions = self.conditions()?;
-                    // Of a quote's codes nobody counts those that are left out.
-                    self.conditions_cut = cut;
-                }
-                T => {
-                    seen.once(1 << 7)?;
-                    at = self.times.at(self.at.millis()?)?;
-                }
-                Z => {
-                    seen.once(1 << 8)?;
-                    tape = self.at.byte()?;
-                }
-                // Indicators, which are not kept.
-                I => {
-                    seen.once(1 << 9)?;
-                    self.list(|at| at.skip_int())?;
-                }
-                Q => self.at.skip_int()?,
-                _ => return None,
+        let (mut time, mut tape, mut conditions) = (UnixNanos(0), 0, [0; 4]);
+        loop {
+            let before = *at;
+            if at.eat(b",\"bx\":") {
+                seen.mark(1);
+                bid_venue = at.byte()?;
             }
+            if at.eat(b",\"bp\":") {
+                seen.mark(1 << 1);
+                bid.0 = at.price()?;
+            }
+            if at.eat(b",\"bs\":") {
+                seen.mark(1 << 2);
+                bid.1 = at.size()?;
+            }
+            if at.eat(b",\"ax\":") {
+                seen.mark(1 << 3);
+                ask_venue = at.byte()?;
+            }
+            if at.eat(b",\"ap\":") {
+                seen.mark(1 << 4);
+                ask.0 = at.price()?;
+            }
+            if at.eat(b",\"as\":") {
+                seen.mark(1 << 5);
+                ask.1 = at.size()?;
+            }
+            if at.eat(b",\"c\":") {
+                seen.mark(1 << 6);
+                // Of a quote's codes nobody counts those that are left out.
+                (conditions, _) = conditions_of(at)?;
+            }
+            // Indicators, which are not kept.
+            if at.eat(b",\"i\":") {
+                seen.mark(1 << 7);
+                list(at, |at| at.int().map(drop))?;
+            }
+            if at.eat(b",\"t\":") {
+                seen.mark(TIME);
+                time = self.times.at(at.millis()?)?;
+            }
+            if at.eat(b",\"q\":") {
+                at.int()?;
+            }
+            if at.eat(b",\"z\":") {
+                seen.mark(1 << 9);
+                tape = at.byte()?;
+            }
+            let ended = at.eat(b"}");
+            seen.end_pass()?;
+            if ended {
+                break;
+            }
+            at.came_on(before)?;
         }
-        seen.has(1 << 7)?;
-        if bid.0 == Price(0) && ask.0 == Price(0) {
+        if !seen.has(TIME) || (bid.0 == Price(0) && ask.0 == Price(0)) {
             return None;
         }
-        let mut tick = Tick::quote(symbol, at, self.now, bid, ask)
+        let mut tick = Tick::quote(symbol, time, self.now, bid, ask)
             .with_quote_venues(Venue(bid_venue), Venue(ask_venue))
             .with_tape(tape);
         tick.source = self.source;
         tick.conditions = conditions;
         Some(tick)
     }
+}
 
-    /// Up to four codes, of an array or a number alone; 0 takes no place.
-    #[inline]
-    fn conditions(&mut self) -> Option<[u8; 4]> {
-        let (mut codes, mut n) = ([0; 4], 0);
-        self.list(|at| {
-            match at.byte()? {
-                0 => {}
-                code => {
-                    if let Some(slot) = codes.get_mut(n) {
-                        *slot = code;
-                    }
-                    n += 1;
-                }
-            }
-            Some(())
-        })?;
-        self.conditions_cut += u64::from(n > codes.len());
-        Some(codes)
+/// Up to four codes, of an array or a number alone, and how many there were; 0 takes no place.
+#[inline(always)]
+fn conditions_of(at: &mut Cursor<'_>) -> Option<([u8; 4], usize)> {
+    let (mut codes, mut n) = ([0; 4], 0);
+    list(at, |at| {
+        let code = at.byte()?;
+        if let Some(slot) = codes.get_mut(n) {
+            // The next one takes the place of a 0.
+            *slot = code;
+        }
+        n += usize::from(code != 0);
+        Some(())
+    })?;
+    Some((codes, n))
+}
+
+/// What `each` reads, in an array of any length, or one alone.
+#[inline(always)]
+fn list(at: &mut Cursor<'_>, mut each: impl FnMut(&mut Cursor<'_>) -> Option<()>) -> Option<()> {
+    if !at.eat(b"[") {
+        return each(at);
     }
-
-    /// What `each` reads, in an array of any length, or one alone.
-    #[inline]
-    fn list(&mut self, mut each: impl FnMut(&mut Cursor<'_>) -> Option<()>) -> Option<()> {
-        if !self.at.eat(b"[") {
-            return each(&mut self.at);
+    if at.eat(b"]") {
+        return Some(());
+    }
+    loop {
+        let before = *at;
+        each(at)?;
+        if !at.eat(b",") {
+            return at.expect(b"]");
         }
-        if self.at.eat(b"]") {
-            return Some(());
-        }
-        loop {
-            each(&mut self.at)?;
-            if !self.at.eat(b",") {
-                return self.at.expect(b"]");
-            }
-        }
+        at.came_on(before)?;
     }
 }

@@ -2,15 +2,35 @@
 //!
 //! It knows a part of JSON, and says `None` at all else, also at some things that JSON allows. So whatever it takes means what
 //! JSON says, and whoever uses it needs another way for the rest. Eight bytes are looked at as one word.
+//!
+//! It looks at a text through a window of fixed size, so that no look has to ask how far the text goes. What it takes counts
+//! only if it ends within the text: whoever uses it compares [`Cursor::place`] to where that is.
 
 use crate::model::{Price, Size, SymbolCache, SymbolId, TradeId, UnixNanos};
 
 use super::field::{AHEAD_MAX, Context, EARLIEST};
 
+/// How far a cursor goes: a trade or a quote is never longer. A power of two.
+const REACH: usize = 512;
+/// How many bytes it sees from where it is.
+const SIGHT: usize = 24;
+
+/// A text from some place on, and whatever follows its end.
+pub type Window = [u8; REACH + SIGHT];
+
+/// Where a text goes that is too short for a window where it lies. One that reads many keeps it: clearing it costs as much as copying.
+pub struct Spare(Window);
+
+impl Default for Spare {
+    fn default() -> Self {
+        Self([0; REACH + SIGHT])
+    }
+}
+
 /// The most digits of a whole number or of decimal text: any of so many fit a word.
-const DIGITS_MAX: u32 = 18;
+const DIGITS_MAX: usize = 18;
 /// The most digits of a JSON number that is no whole one: up to 15 a decimal and the nearest `f64` name each other.
-const FLOAT_DIGITS_MAX: u32 = 15;
+const FLOAT_DIGITS_MAX: usize = 15;
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -18,58 +38,86 @@ const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 const POW10: [u64; 10] =
     [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 
-/// What is left to read.
+/// A window on a text: where it lies, if it can, else in `spare`.
+#[inline(always)]
+pub fn window<'a>(text: &'a [u8], spare: &'a mut Spare) -> &'a Window {
+    if let Some(window) = text.first_chunk() {
+        return window;
+    }
+    spare.0[..text.len()].copy_from_slice(text);
+    &spare.0
+}
+
+/// A place in a window.
 #[derive(Clone, Copy)]
-pub struct Cursor<'a>(&'a [u8]);
+pub struct Cursor<'a> {
+    window: &'a Window,
+    /// Beyond [`REACH`] it sees the beginning again, and what it takes there is void.
+    at: usize,
+}
 
 impl<'a> Cursor<'a> {
-    /// At the beginning of a text.
-    pub fn new(text: &'a [u8]) -> Self {
-        Self(text)
+    /// At the beginning of a window.
+    #[inline(always)]
+    pub fn new(window: &'a Window) -> Self {
+        Self { window, at: 0 }
     }
 
-    /// Nothing is left.
-    #[inline]
-    pub fn is_done(self) -> bool {
-        self.0.is_empty()
+    /// How far it has come, if not too far.
+    #[inline(always)]
+    pub fn place(self) -> Option<usize> {
+        (self.at <= REACH).then_some(self.at)
+    }
+
+    /// Whether it came on from `before`, and not too far. Every loop asks this, or it could go around for ever.
+    #[inline(always)]
+    pub fn came_on(self, before: Self) -> Option<()> {
+        (before.at < self.at && self.at <= REACH).then_some(())
+    }
+
+    /// What is next.
+    #[inline(always)]
+    fn next<const N: usize>(self) -> Option<&'a [u8; N]> {
+        const { assert!(N <= SIGHT) };
+        // It is always there, as the compiler sees by the remainder.
+        let from = self.at % REACH;
+        self.window.get(from..from + N)?.first_chunk()
+    }
+
+    /// Eight bytes from `AHEAD` on, the first one lowest.
+    #[inline(always)]
+    fn word<const AHEAD: usize>(self) -> u64 {
+        const { assert!(AHEAD + 8 <= SIGHT) };
+        let from = self.at % REACH + AHEAD;
+        let bytes = self.window.get(from..from + 8).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
     /// Goes past these bytes, if they are next.
-    #[inline]
+    #[inline(always)]
     pub fn eat<const N: usize>(&mut self, bytes: &[u8; N]) -> bool {
-        match self.0.split_first_chunk::<N>() {
-            Some((there, rest)) if there == bytes => {
-                self.0 = rest;
-                true
-            }
-            _ => false,
+        const { assert!(N > 0) };
+        let there = match bytes.first_chunk::<8>() {
+            Some(_) => self.next() == Some(bytes),
+            // What follows the few bytes is shifted out.
+            None => (self.word::<0>() ^ word_of(bytes)) << (64 - N % 8 * 8) == 0,
+        };
+        if there {
+            self.at += N;
         }
+        there
     }
 
     /// As [`Self::eat`], for what must be next.
-    #[inline]
+    #[inline(always)]
     pub fn expect<const N: usize>(&mut self, bytes: &[u8; N]) -> Option<()> {
         self.eat(bytes).then_some(())
     }
 
-    /// The next eight bytes, the first one lowest; zeros where the text has ended.
-    #[inline]
-    fn word(self) -> u64 {
-        match self.0.first_chunk() {
-            Some(bytes) => u64::from_le_bytes(*bytes),
-            None => last_word(self.0),
-        }
-    }
-
-    #[inline]
-    fn skip(&mut self, n: usize) {
-        self.0 = self.0.get(n..).unwrap_or_default();
-    }
-
     /// Goes past `,"key":`, a key of one to four bytes, and gives the key as [`key`] packs it.
-    #[inline]
+    #[inline(always)]
     pub fn next_key(&mut self) -> Option<u32> {
-        let word = self.word();
+        let word = self.word::<0>();
         if word as u16 != u16::from_le_bytes(*b",\"") {
             return None;
         }
@@ -78,112 +126,137 @@ impl<'a> Cursor<'a> {
         if !(1..=4).contains(&len) || (text >> (len * 8 + 8)) as u8 != b':' {
             return None;
         }
-        self.skip(len + 4);
+        self.at += len + 4;
         Some((text & ((1 << (len * 8)) - 1)) as u32)
     }
 
-    /// A run of digits, and how many they are; 0 where there is none, or more than 18.
-    #[inline]
-    fn digits(&mut self) -> (u64, u32) {
-        let word = self.word();
+    /// A run of digits, and how many they are: one to 18.
+    #[inline(always)]
+    fn digits(&mut self) -> Option<(u64, usize)> {
+        let word = self.word::<0>();
         let n = leading_digits(word);
-        if n == 0 {
-            return (0, 0);
+        let (value, count) = match n {
+            0 => return None,
+            1..8 => (value_of(word, n), foreseen(n)),
+            _ => self.many_digits(value_of(word, 8))?,
+        };
+        self.at += count;
+        Some((value, count))
+    }
+
+    /// As [`Self::digits`], where the next eight bytes are digits and their value is known.
+    #[inline(always)]
+    fn many_digits(self, first: u64) -> Option<(u64, usize)> {
+        let word = self.word::<8>();
+        match leading_digits(word) {
+            0 => Some((first, 8)),
+            n @ 1..8 => Some((first * POW10[n] + value_of(word, n), 8 + foreseen(n))),
+            _ => {
+                let (first, word) = (first * POW10[8] + value_of(word, 8), self.word::<16>());
+                match leading_digits(word) {
+                    0 => Some((first, 16)),
+                    n @ 1..=2 => Some((first * POW10[n] + value_of(word, n), 16 + n)),
+                    _ => None,
+                }
+            }
         }
-        let (value, count) =
-            if n < 8 { (value_of(word, n), n as u32) } else { many_digits(self.0, value_of(word, 8)) };
-        self.skip(count as usize);
-        (value, count)
     }
 
     /// A whole number that is not below zero, of at most 18 digits.
-    #[inline]
+    #[inline(always)]
     pub fn int(&mut self) -> Option<u64> {
-        let zero = self.0.first() == Some(&b'0');
-        let (value, count) = self.digits();
-        (count == 1 || (count > 1 && !zero)).then_some(value)
+        let zero = self.next() == Some(b"0");
+        let (value, count) = self.digits()?;
+        (count == 1 || !zero).then_some(value)
     }
 
     /// A whole number up to 255.
-    #[inline]
+    #[inline(always)]
     pub fn byte(&mut self) -> Option<u8> {
-        match self.0 {
-            [digit @ b'0'..=b'9', after, ..] if !after.is_ascii_digit() => {
-                let value = digit - b'0';
-                self.skip(1);
-                Some(value)
-            }
-            _ => u8::try_from(self.int()?).ok(),
+        let word = self.word::<0>();
+        let digit = |at: usize| (word >> (at * 8)) as u8 & 0x0f;
+        let n = foreseen(leading_digits(word));
+        self.at += n;
+        match n {
+            1 => Some(digit(0)),
+            2 if digit(0) > 0 => Some(digit(0) * 10 + digit(1)),
+            3 if digit(0) > 0 => u8::try_from(value_of(word, 3)).ok(),
+            _ => None,
         }
-    }
-
-    /// Goes past a whole number whose value nobody asks for.
-    #[inline]
-    pub fn skip_int(&mut self) -> Option<()> {
-        let zero = self.0.first() == Some(&b'0');
-        let mut count = 0;
-        loop {
-            let n = leading_digits(self.word());
-            self.skip(n);
-            count += n as u32;
-            if n < 8 {
-                break;
-            }
-        }
-        (count == 1 || (2..=DIGITS_MAX).contains(&count) && !zero).then_some(())
     }
 
     /// A whole number of just 13 digits: ms since 1970 from the year 2001 to 2286.
-    #[inline]
+    #[inline(always)]
     pub fn millis(&mut self) -> Option<u64> {
-        let all: &[u8; 13] = self.0.first_chunk()?;
-        let (high, low) = (u64::from_le_bytes(*all.first_chunk()?), u64::from_le_bytes(*all.last_chunk()?));
+        let (high, low, after) = (self.word::<0>(), self.word::<5>(), self.word::<13>() as u8);
         let digits = leading_digits(high) + leading_digits(low);
-        if digits < 16 || all[0] == b'0' || self.0.get(13).is_some_and(u8::is_ascii_digit) {
+        if digits < 16 || high as u8 == b'0' || after.is_ascii_digit() {
             return None;
         }
-        self.skip(13);
-        // The two words share three digits.
-        Some(value_of(high, 8) * 100_000 + value_of(low, 8) % 100_000)
+        self.at += 13;
+        // The two words share three digits, which the first has counted.
+        Some(value_of(high, 8) * 100_000 + value_of(low >> 24, 5))
     }
 
     /// A decimal number in units of `10^-scale`, at most nine places; `None` where it has more places, or more digits than `digits_max`.
-    #[inline]
-    fn decimal(&mut self, scale: usize, digits_max: u32) -> Option<u64> {
-        let zero = self.0.first() == Some(&b'0');
-        let (whole, count) = self.digits();
-        if count == 0 || (zero && count > 1) {
+    #[inline(always)]
+    fn decimal(&mut self, scale: usize, digits_max: usize) -> Option<u64> {
+        let word = self.word::<0>();
+        let others = no_digits(word);
+        let whole = others.trailing_zeros() as usize / 8;
+        let end = (others & others.wrapping_sub(1)).trailing_zeros() as usize / 8;
+        if whole == 0 || (whole > 1 && word as u8 == b'0') {
             return None;
         }
-        if !self.eat(b".") {
-            return whole.checked_mul(POW10[scale]);
+        if whole == 8 || end == 8 {
+            let (units, at) = self.long_decimal(scale, digits_max)?;
+            self.at = at;
+            return Some(units);
         }
-        let (fraction, places) = self.digits();
+        if (word >> (whole * 8)) as u8 != b'.' {
+            self.at += foreseen(whole);
+            return Some(value_of(word, whole) * POW10[scale]);
+        }
+        let places = end - whole - 1;
         if places == 0 {
             return None;
         }
-        let missing = scale.checked_sub(places as usize)?;
+        self.at += foreseen(end);
+        // The digits behind the point move up to those before it.
+        let before = (1 << (whole * 8)) - 1;
+        let digits = word & before | word >> 8 & !before;
+        Some(value_of(digits, end - 1) * POW10[scale.saturating_sub(places)])
+    }
+
+    /// As [`Self::decimal`], where it or what follows it is no matter of one word; and where it ends.
+    fn long_decimal(mut self, scale: usize, digits_max: usize) -> Option<(u64, usize)> {
+        let (whole, count) = self.digits()?;
+        if !self.eat(b".") {
+            return Some((whole.checked_mul(POW10[scale])?, self.at));
+        }
+        let (fraction, places) = self.digits()?;
+        let missing = scale.checked_sub(places)?;
         if count + places > digits_max {
             return None;
         }
-        (whole * POW10[places as usize] + fraction).checked_mul(POW10[missing])
+        Some(((whole * POW10[places] + fraction).checked_mul(POW10[missing])?, self.at))
     }
 
     /// A price as a JSON number.
-    #[inline]
+    #[inline(always)]
     pub fn price(&mut self) -> Option<Price> {
         let units = self.decimal(Price::SCALE as usize, FLOAT_DIGITS_MAX)?;
         i64::try_from(units).ok().map(Price)
     }
 
     /// A size as a JSON number.
-    #[inline]
+    #[inline(always)]
     pub fn size(&mut self) -> Option<Size> {
         self.decimal(Size::SCALE as usize, FLOAT_DIGITS_MAX).map(Size)
     }
 
     /// A price as decimal text, both quotes included.
-    #[inline]
+    #[inline(always)]
     pub fn price_text(&mut self) -> Option<Price> {
         self.expect(b"\"")?;
         let units = self.decimal(Price::SCALE as usize, DIGITS_MAX)?;
@@ -192,7 +265,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A size as decimal text, both quotes included.
-    #[inline]
+    #[inline(always)]
     pub fn size_text(&mut self) -> Option<Size> {
         self.expect(b"\"")?;
         let units = self.decimal(Size::SCALE as usize, DIGITS_MAX)?;
@@ -200,10 +273,9 @@ impl<'a> Cursor<'a> {
         Some(Size(units))
     }
 
-    /// A trade id as text, both quotes included.
-    #[inline]
+    /// A trade id as text, to its closing quote.
+    #[inline(always)]
     pub fn id_text(&mut self) -> Option<TradeId> {
-        self.expect(b"\"")?;
         let mut ahead = *self;
         if let Some(id) = ahead.int()
             && ahead.eat(b"\"")
@@ -215,49 +287,63 @@ impl<'a> Cursor<'a> {
     }
 
     /// Text to its closing quote, all of it printable ASCII without a backslash.
+    #[inline(always)]
     pub fn plain_text(&mut self) -> Option<&'a [u8]> {
-        let end = memchr::memchr(b'"', self.0)?;
-        let text = &self.0[..end];
-        self.skip(end + 1);
+        let text = self.quoted()?;
+        self.at += text.len() + 1;
         text.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\').then_some(text)
     }
 
+    /// What stands before the next quote.
+    fn quoted(self) -> Option<&'a [u8]> {
+        let rest = &self.window[self.at % REACH..];
+        rest.get(..memchr::memchr(b'"', rest)?)
+    }
+
     /// The number of a symbol that is known here, to its closing quote. What is known is printable ASCII without quotes.
-    #[inline]
+    #[inline(always)]
     pub fn known_symbol(&mut self, symbols: &SymbolCache) -> Option<SymbolId> {
-        let word = self.word();
+        let word = self.word::<0>();
         let len = first_quote(word);
-        if len < 8 {
-            self.skip(len + 1);
-            let name = word & ((1 << (len * 8)) - 1);
-            // A zero at the end would be taken for no byte at all; anywhere else it makes a word that no name has.
-            let whole = len > 0 && name >> ((len - 1) * 8) != 0;
-            return if whole { symbols.known_short(name) } else { None };
+        if len == 8 {
+            let name = self.quoted()?;
+            self.at += name.len() + 1;
+            return symbols.known(name);
         }
-        let end = memchr::memchr(b'"', self.0)?;
-        let name = &self.0[..end];
-        self.skip(end + 1);
-        symbols.known(name)
+        self.at += foreseen(len) + 1;
+        let name = word & ((1 << (len * 8)) - 1);
+        // A zero at the end would be taken for no byte at all; anywhere else it makes a word that no name has.
+        let whole = len > 0 && name >> ((len - 1) * 8) != 0;
+        if whole { symbols.known_short(name) } else { None }
     }
 }
 
-/// Which keys that count a record has had: none of them comes twice.
-#[derive(Default)]
-pub struct Seen(u32);
+/// Which keys that count a record has had, looked for in passes that find each at most once.
+#[derive(Clone, Copy, Default)]
+pub struct Seen {
+    before: u32,
+    now: u32,
+}
 
 impl Seen {
-    /// Marks a key, if it is the first of its kind.
-    #[inline]
-    pub fn once(&mut self, bit: u32) -> Option<()> {
-        let fresh = self.0 & bit == 0;
-        self.0 |= bit;
+    /// Marks a key by a bit of its own.
+    #[inline(always)]
+    pub fn mark(&mut self, bit: u32) {
+        self.now |= bit;
+    }
+
+    /// Ends a pass, if it found no key that was there before.
+    #[inline(always)]
+    pub fn end_pass(&mut self) -> Option<()> {
+        let fresh = self.now & self.before == 0;
+        *self = Self { before: self.now | self.before, now: 0 };
         fresh.then_some(())
     }
 
-    /// Whether all of these keys came.
-    #[inline]
-    pub fn has(&self, bits: u32) -> Option<()> {
-        (self.0 & bits == bits).then_some(())
+    /// Whether all of these keys were found by the passes that have ended.
+    #[inline(always)]
+    pub fn has(self, bits: u32) -> bool {
+        self.before & bits == bits
     }
 }
 
@@ -269,14 +355,14 @@ pub struct Times {
 
 impl Times {
     /// As the context's clock has it.
-    #[inline]
+    #[inline(always)]
     pub fn of(cx: &Context<'_>) -> Self {
         let whole = |at: UnixNanos| u64::try_from(at.millis()).unwrap_or(0);
         Self { earliest: whole(EARLIEST), latest: whole(cx.now + AHEAD_MAX) }
     }
 
     /// A time that is one of them.
-    #[inline]
+    #[inline(always)]
     pub fn at(&self, ms: u64) -> Option<UnixNanos> {
         let good = (self.earliest..=self.latest).contains(&ms);
         if good { UnixNanos::from_millis(ms as i64) } else { None }
@@ -295,36 +381,32 @@ pub const fn key(name: &str) -> u32 {
     packed
 }
 
-/// As [`Cursor::digits`], where the first eight bytes are digits and their value is known.
-fn many_digits(text: &[u8], first: u64) -> (u64, u32) {
-    let (mut value, mut count) = (first, 8);
-    loop {
-        let word = Cursor(text.get(count..).unwrap_or_default()).word();
-        let n = leading_digits(word);
-        if count + n > DIGITS_MAX as usize {
-            return (0, 0);
-        }
-        if n > 0 {
-            value = value * POW10[n] + value_of(word, n);
-        }
-        count += n;
-        if n < 8 {
-            return (value, count as u32);
-        }
+/// Up to eight bytes as a word, the first one lowest.
+const fn word_of(bytes: &[u8]) -> u64 {
+    let (mut word, mut at) = (0, 0);
+    while at < bytes.len() {
+        word |= (bytes[at] as u64) << (at * 8);
+        at += 1;
     }
+    word
 }
 
-#[cold]
-fn last_word(rest: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    for (byte, there) in bytes.iter_mut().zip(rest) {
-        *byte = *there;
+/// `n`, by way of a branch for each small value: so the processor goes on from where it expects a number to end while it still looks.
+#[inline(always)]
+fn foreseen(n: usize) -> usize {
+    macro_rules! foresee {
+        ($($width:literal)*) => {
+            match n {
+                $($width => { std::hint::black_box(()); $width })*
+                _ => n,
+            }
+        };
     }
-    u64::from_le_bytes(bytes)
+    foresee!(1 2 3 4 5 6 7)
 }
 
 /// How many bytes come before the first quote of a word; 8 where it has none.
-#[inline]
+#[inline(always)]
 fn first_quote(word: u64) -> usize {
     let zero_where_quote = word ^ (LOW_BITS * b'"' as u64);
     let found = zero_where_quote.wrapping_sub(LOW_BITS) & !zero_where_quote & HIGH_BITS;
@@ -332,7 +414,7 @@ fn first_quote(word: u64) -> usize {
 }
 
 /// How many of a word's first bytes are digits.
-#[inline]
+#[inline(always)]
 fn leading_digits(word: u64) -> usize {
     // A digit becomes 0 to 9, and what is more gets its high bit set; a carry out of one reaches later bytes alone.
     let x = word ^ (LOW_BITS * b'0' as u64);
@@ -340,8 +422,16 @@ fn leading_digits(word: u64) -> usize {
     found.trailing_zeros() as usize / 8
 }
 
+/// The high bit of each byte that is no digit.
+#[inline(always)]
+fn no_digits(word: u64) -> u64 {
+    // As above, but nothing is carried from one byte to the next.
+    let x = word ^ (LOW_BITS * b'0' as u64);
+    ((x & !HIGH_BITS).wrapping_add(LOW_BITS * 0x76) | x) & HIGH_BITS
+}
+
 /// What the first `n` bytes say, all digits, one to eight of them: pairs, then fours, then all.
-#[inline]
+#[inline(always)]
 fn value_of(word: u64, n: usize) -> u64 {
     // Whatever follows is shifted out, and zeros in front count nothing.
     let x = (word << (64 - n * 8)) & (LOW_BITS * 0x0f);
@@ -355,26 +445,46 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// What `take` makes of a text, and what is left of it.
+    fn read<T>(text: &[u8], take: impl FnOnce(&mut Cursor<'_>) -> Option<T>) -> Option<(T, &[u8])> {
+        let mut spare = Spare::default();
+        let mut at = Cursor::new(window(text, &mut spare));
+        let taken = take(&mut at)?;
+        Some((taken, text.get(at.place()?..)?))
+    }
+
     proptest! {
         #[test]
-        fn a_run_of_digits_is_its_value(text in "[0-9]{0,20}", rest in "[^0-9]?.{0,10}") {
+        fn a_run_of_digits_is_its_value(text in "[0-9]{0,20}", rest in "[^0-9]?.{0,10}", far in any::<bool>()) {
             let rest = if rest.starts_with(|c: char| c.is_ascii_digit()) { "" } else { &rest };
-            let whole = format!("{text}{rest}");
-            let mut cursor = Cursor::new(whole.as_bytes());
-            let read = cursor.digits();
-            if text.is_empty() || text.len() > 18 {
-                prop_assert_eq!(read, (0, 0));
-            } else {
-                prop_assert_eq!(read, (text.parse().unwrap(), text.len() as u32));
-                prop_assert_eq!(cursor.0, rest.as_bytes());
-            }
-            let good = (1..=18).contains(&text.len()) && (text.len() == 1 || !text.starts_with('0'));
-            let mut skipped = Cursor::new(whole.as_bytes());
-            prop_assert_eq!(skipped.skip_int().map(|()| skipped.0), good.then_some(rest.as_bytes()));
+            // A text that is long enough is not copied.
+            let rest = if far { format!("{rest}{:1$}", "", size_of::<Window>()) } else { rest.to_owned() };
+            let (whole, rest) = (format!("{text}{rest}"), rest.as_bytes());
+            let good = (1..=18).contains(&text.len());
             let value: Option<u64> = if good { text.parse().ok() } else { None };
-            prop_assert_eq!(Cursor::new(whole.as_bytes()).int(), value);
-            prop_assert_eq!(Cursor::new(whole.as_bytes()).millis(), value.filter(|_| text.len() == 13));
-            prop_assert_eq!(Cursor::new(whole.as_bytes()).byte(), value.and_then(|value| u8::try_from(value).ok()));
+            prop_assert_eq!(read(whole.as_bytes(), |at| at.digits()), value.map(|value| ((value, text.len()), rest)));
+            let plain = value.filter(|_| text.len() == 1 || !text.starts_with('0'));
+            prop_assert_eq!(read(whole.as_bytes(), |at| at.int()), plain.map(|value| (value, rest)));
+            let millis = plain.filter(|_| text.len() == 13);
+            prop_assert_eq!(read(whole.as_bytes(), |at| at.millis()), millis.map(|value| (value, rest)));
+            let byte = plain.and_then(|value| u8::try_from(value).ok());
+            prop_assert_eq!(read(whole.as_bytes(), |at| at.byte()), byte.map(|value| (value, rest)));
+        }
+
+        #[test]
+        fn a_decimal_is_the_same_by_one_word_and_by_several(
+            text in "[0-9]{1,10}(\\.[0-9]{0,10})?", rest in "[^0-9]?.{0,10}", scale in 8..=9_usize,
+        ) {
+            let rest = if rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') { "" } else { &rest };
+            let whole = format!("{text}{rest}");
+            let places = text.find('.').map(|point| text.len() - point - 1);
+            let zeros = text.len() > 1 && text.starts_with('0') && !text.starts_with("0.");
+            let digits = text.len() - usize::from(places.is_some());
+            let good = !zeros && places != Some(0) && places.unwrap_or(0) <= scale && (places.is_none() || digits <= 15);
+            let fixed = crate::model::decimal::parse_fixed(text.as_bytes(), scale as u32);
+            let want = fixed.ok().filter(|_| good).and_then(|fixed| u64::try_from(fixed.units).ok());
+            let taken = read(whole.as_bytes(), |at| at.decimal(scale, FLOAT_DIGITS_MAX));
+            prop_assert_eq!(taken, want.map(|units| (units, rest.as_bytes())));
         }
 
         #[test]
@@ -397,8 +507,7 @@ mod tests {
 
         #[test]
         fn a_number_that_is_taken_is_what_a_float_would_have_given(text in "[0-9]{1,12}(\\.[0-9]{1,10})?") {
-            let taken = Cursor::new(text.as_bytes()).price();
-            if let Some(price) = taken {
+            if let Some((price, _)) = read(text.as_bytes(), |at| at.price()) {
                 let whole = !text.contains('.');
                 let read = if whole { Price::from_int(text.parse().unwrap()) } else { Price::from_f64(text.parse().unwrap()) };
                 prop_assert_eq!(read, Ok((price, false)));
@@ -406,22 +515,59 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn no_digit_is_found_whatever_surrounds_it(bytes in any::<[u8; 8]>()) {
+            let found = no_digits(u64::from_le_bytes(bytes)).to_le_bytes();
+            prop_assert_eq!(found, bytes.map(|byte| if byte.is_ascii_digit() { 0 } else { 0x80 }));
+        }
+
+        #[test]
+        fn no_bytes_panic_at_any_place(bytes in prop::collection::vec(any::<u8>(), 0..40), at in 0..2000_usize) {
             let symbols = SymbolCache::new(crate::model::SymbolTable::new(1));
-            let at = Cursor::new(&bytes);
+            let mut spare = Spare::default();
+            let at = Cursor { at, ..Cursor::new(window(&bytes, &mut spare)) };
             let _ = (at.clone().next_key(), at.clone().int(), at.clone().price(), at.clone().size_text());
             let _ = (at.clone().id_text(), at.clone().plain_text(), at.clone().known_symbol(&symbols));
+            let _ = (at.clone().byte(), at.clone().millis(), at.clone().eat(b"0123456789"));
         }
     }
 
     #[test]
     fn keys_are_read_with_their_colon() {
-        let mut cursor = Cursor::new(b",\"trfi\":1,\"p\":,\"sym");
-        assert_eq!(cursor.next_key(), Some(key("trfi")));
-        assert_eq!((cursor.int(), cursor.next_key()), (Some(1), Some(key("p"))));
+        let both = |at: &mut Cursor<'_>| Some((at.next_key()?, at.int()?, at.next_key()?));
+        let (keys, rest) = read(b",\"trfi\":1,\"p\":,\"sym", both).unwrap();
+        assert_eq!((keys, rest), ((key("trfi"), 1, key("p")), &b",\"sym"[..]));
         for bad in [&b",\"\":1"[..], b",\"trfis\":1", b",\"p\" :1", b"{\"p\":1", b", \"p\":1", b",\"p\"", b""]
         {
-            assert_eq!(Cursor::new(bad).next_key(), None, "{}", bad.escape_ascii());
+            assert_eq!(read(bad, |at| at.next_key()), None, "{}", bad.escape_ascii());
         }
+    }
+
+    #[test]
+    fn what_goes_around_the_window_is_void() {
+        let text = b",1".repeat(REACH);
+        let mut spare = Spare::default();
+        let mut at = Cursor::new(window(&text, &mut spare));
+        let mut steps = 0;
+        loop {
+            let before = at;
+            assert!(at.eat(b",1"));
+            if at.came_on(before).is_none() {
+                break;
+            }
+            steps += 1;
+        }
+        assert_eq!((steps, at.place()), (REACH / 2, None));
+        assert!(at.came_on(at).is_none());
+    }
+
+    #[test]
+    fn a_key_twice_is_told() {
+        let mut seen = Seen::default();
+        (0..4).for_each(|bit| seen.mark(1 << bit));
+        assert!(seen.end_pass().is_some() && seen.has(0b1111) && !seen.has(1 << 4));
+        seen.mark(1 << 4);
+        assert!(!seen.has(1 << 4) && seen.end_pass().is_some() && seen.has(0b1_1111));
+        seen.mark(1 << 2);
+        assert!(seen.end_pass().is_none());
     }
 }

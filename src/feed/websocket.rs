@@ -4,14 +4,14 @@ use std::io::{ErrorKind, Read, Write};
 
 use tungstenite::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, Role, WebSocketContext};
+use tungstenite::protocol::{CloseFrame, Role};
 
 use crate::model::{Tick, UnixNanos};
 use crate::runtime::websocket::{REQUEST_BYTES_MAX, Refusal, read_upgrade};
 
 use super::dialect::{Dialect, DialectRow, parse_line};
 use super::field::Context;
-use super::frames::{self, Inbound};
+use super::frames::{Frames, Inbound};
 use super::lines::Line;
 use super::source::INGEST_PATH;
 use super::tcp::After;
@@ -19,7 +19,7 @@ use super::tcp::After;
 enum Phase {
     /// The request so far.
     Handshake(Vec<u8>),
-    Open(Box<WebSocketContext>),
+    Open(Box<Frames>),
     /// Our last words are said; what still comes is dropped unread until the peer ends, so that no reset eats them.
     Closing,
 }
@@ -30,7 +30,6 @@ pub struct MessageConnection {
     /// Of an HTTP answer, what the socket did not take yet.
     unsent: Vec<u8>,
     dialect: Box<dyn Dialect>,
-    scratch: Vec<u8>,
     message_bytes_max: usize,
     /// When the current phase is given up, if it is.
     pub deadline: Option<UnixNanos>,
@@ -43,7 +42,6 @@ impl MessageConnection {
             phase: Phase::Handshake(Vec::new()),
             unsent: Vec::new(),
             dialect: (row.open)(),
-            scratch: Vec::new(),
             message_bytes_max,
             deadline: Some(deadline),
         }
@@ -81,10 +79,10 @@ impl MessageConnection {
 
     /// Tells the peer that the engine goes away.
     pub fn go_away(&mut self, io: &mut (impl Read + Write)) {
-        if let Phase::Open(context) = &mut self.phase {
+        if let Phase::Open(frames) = &mut self.phase {
             let frame = CloseFrame { code: CloseCode::Away, reason: "the engine stops".into() };
             // A peer that is gone needs no word.
-            let _ = context.close(io, Some(frame));
+            let _ = frames.close(io, frame);
         }
     }
 
@@ -101,9 +99,9 @@ impl MessageConnection {
         let refusal = match read_upgrade(head, REQUEST_BYTES_MAX) {
             Ok(None) => return After::More,
             Ok(Some(upgrade)) if upgrade.path == INGEST_PATH => {
-                let tail = head.split_off(upgrade.consumed.min(head.len()));
+                let tail = head.get(upgrade.consumed..).unwrap_or_default();
                 // Only pongs and a close go out.
-                let frames = frames::frames(tail, Role::Server, self.message_bytes_max, REQUEST_BYTES_MAX);
+                let frames = Frames::new(tail, Role::Server, self.message_bytes_max, REQUEST_BYTES_MAX);
                 self.phase = Phase::Open(Box::new(frames));
                 self.unsent = upgrade.response;
                 self.deadline = None;
@@ -127,14 +125,14 @@ impl MessageConnection {
         cx: &mut Context<'_>,
         out: &mut Vec<Tick>,
     ) -> After {
-        let Phase::Open(context) = &mut self.phase else { return After::Ended };
-        let inbound = frames::read(context, io);
+        let Phase::Open(frames) = &mut self.phase else { return After::Ended };
+        let inbound = frames.read(io);
         if let Some((code, reason)) = inbound.condemn(cx) {
             return self.close(io, code, reason, give_up);
         }
         match inbound {
-            Inbound::Message(message) => {
-                self.lines(&message, cx, out);
+            Inbound::Message => {
+                lines(frames.message(), self.dialect.as_mut(), cx, out);
                 self.refused(io, give_up, cx)
             }
             Inbound::Drained => After::Drained,
@@ -166,8 +164,8 @@ impl MessageConnection {
         reason: &'static str,
         give_up: UnixNanos,
     ) -> After {
-        if let Phase::Open(context) = &mut self.phase {
-            let sent = context.close(io, Some(CloseFrame { code, reason: reason.into() }));
+        if let Phase::Open(frames) = &mut self.phase {
+            let sent = frames.close(io, CloseFrame { code, reason: reason.into() });
             if !matches!(sent, Ok(()) | Err(Error::ConnectionClosed)) {
                 return After::Ended;
             }
@@ -175,19 +173,6 @@ impl MessageConnection {
         self.phase = Phase::Closing;
         self.deadline = Some(give_up);
         After::More
-    }
-
-    fn lines(&mut self, message: &[u8], cx: &mut Context<'_>, out: &mut Vec<Tick>) {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(message);
-        let mut rest = &mut self.scratch[..];
-        while !rest.is_empty() {
-            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            let (line, after) = rest.split_at_mut(end);
-            rest = after.get_mut(1..).unwrap_or_default();
-            let keep = line.len() - usize::from(line.last() == Some(&b'\r'));
-            parse_line(self.dialect.as_mut(), Line::Whole(&mut line[..keep]), cx, out);
-        }
     }
 
     /// `false` where the peer is gone.
@@ -202,5 +187,16 @@ impl MessageConnection {
             }
         }
         true
+    }
+}
+
+/// Parses every line of a message.
+fn lines(mut rest: &mut [u8], dialect: &mut dyn Dialect, cx: &mut Context<'_>, out: &mut Vec<Tick>) {
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let (line, after) = rest.split_at_mut(end);
+        rest = after.get_mut(1..).unwrap_or_default();
+        let keep = line.len() - usize::from(line.last() == Some(&b'\r'));
+        parse_line(dialect, Line::Whole(&mut line[..keep]), cx, out);
     }
 }

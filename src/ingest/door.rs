@@ -9,10 +9,12 @@ use crate::model::{Nanos, Tick, UnixNanos};
 use crate::runtime::{Stream, Turned};
 
 use super::source::{Feed, Source};
-use super::{Ingest, READS_PER_TURN};
+use super::{BATCH_TICKS, Ingest, READS_PER_TURN};
 
 /// How many connections a listener takes in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
+/// How many messages that hold few ticks or none make one read.
+const MESSAGES_PER_READ: usize = 64;
 /// How long accepting rests after the system refused it a socket (`EMFILE` and its like).
 const ACCEPT_REST: Nanos = Nanos::from_millis(100);
 
@@ -127,7 +129,19 @@ impl Ingest {
             let after = match &mut connection.protocol {
                 Protocol::Lines(lines) => lines.read(io, &mut cx, pending),
                 Protocol::Messages(messages) => {
-                    messages.read(io, now + options.handshake_max, &mut cx, pending)
+                    let give_up = now + options.handshake_max;
+                    let mut gathered = 0;
+                    loop {
+                        let after = messages.read(io, give_up, &mut cx, pending);
+                        if after != After::More {
+                            break after;
+                        }
+                        (connection.heard, turned.work) = (now, turned.work + 1);
+                        gathered += 1;
+                        if gathered == MESSAGES_PER_READ || pending.len() >= BATCH_TICKS {
+                            break after;
+                        }
+                    }
                 }
             };
             if !pending.is_empty() {

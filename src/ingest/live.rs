@@ -14,17 +14,15 @@ use crate::model::{RestWish, SymbolCache, Tick, TickKind, UnixNanos};
 use crate::runtime::resolver::{Name, Resolver};
 use crate::runtime::{Bell, Clock, Latency, Receiver, Registrar, Report, Turned};
 
-use super::Router;
 use super::source::Source;
+use super::{BATCH_TICKS, Router};
 
 /// Tokens of pools' sockets begin here, above those of listeners and what they accepted.
 pub(super) const FIRST_TOKEN: usize = 1 << 32;
-/// How many messages one connection may bring in one turn: about a tenth of what a read of a busy one holds.
-const MESSAGES_PER_TURN: usize = 64;
+/// How many messages one connection may bring in one turn: of small ones, about half of what a read of a busy one holds.
+const MESSAGES_PER_TURN: usize = 256;
 /// How many ticks, more or less one message: some 100 µs of parsing before the next connection has its turn.
 const TICKS_PER_TURN: usize = 1024;
-/// Ticks that go to the rings together, more or less one message: asking the rings and the clock for each costs as much as parsing.
-const BATCH_TICKS: usize = 64;
 /// How many ticks of the REST thread are taken in one turn.
 const ANSWERS_PER_TURN: usize = 1024;
 /// How many commands may wait. They come from people and signals.

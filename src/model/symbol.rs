@@ -209,7 +209,7 @@ struct ShortNames {
 const SHORT_SLOTS_MIN: usize = 64;
 
 impl ShortNames {
-    #[inline]
+    #[inline(always)]
     fn get(&self, name: u64) -> Option<SymbolId> {
         let mask = self.slots.len().checked_sub(1)?;
         let mut at = Self::home(name) & mask;
@@ -300,7 +300,7 @@ impl SymbolCache {
 
     /// The number of a name of one to eight bytes that this core has seen, its first byte the lowest of the word and zeros
     /// after its last.
-    #[inline]
+    #[inline(always)]
     pub fn known_short(&self, name: u64) -> Option<SymbolId> {
         self.short.get(name)
     }

@@ -75,6 +75,23 @@ impl<T> Sender<T> {
         }
     }
 
+    /// As [`Sender::push`] for each of them in turn, if all of them fit; else pushes none, and asks for nothing.
+    #[inline]
+    pub fn push_all(&mut self, values: &[T]) -> bool
+    where
+        T: Copy,
+    {
+        let pushed = self.ring.push_entire_slice(values).is_ok();
+        if pushed {
+            self.dirty |= !values.is_empty();
+            if self.full {
+                self.full = false;
+                self.hunger.sated();
+            }
+        }
+        pushed
+    }
+
     /// Wakes the consumer if anything was pushed since the last flush. Call at the end of a turn.
     #[inline]
     pub fn flush(&mut self) {

@@ -4,10 +4,10 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 
 use tungstenite::Error;
-use tungstenite::protocol::{CloseFrame, WebSocketContext};
+use tungstenite::protocol::CloseFrame;
 
 use crate::feed::field::Context;
-use crate::feed::frames::{self, Inbound};
+use crate::feed::frames::{Frames, Inbound};
 use crate::feed::pool::Loss;
 use crate::model::UnixNanos;
 use crate::runtime::resolver::Name;
@@ -52,7 +52,7 @@ pub(super) struct Asking {
 
 pub(super) struct Open {
     pub(super) socket: Socket,
-    pub(super) frames: WebSocketContext,
+    pub(super) frames: Frames,
     /// Something waits for the socket to take more.
     pub(super) unsent: bool,
 }
@@ -141,7 +141,7 @@ impl Open {
                 Some(_) => return Inbound::Cut,
             }
         }
-        frames::read(&mut self.frames, &mut self.socket)
+        self.frames.read(&mut self.socket)
     }
 
     /// Keeps in mind what the socket did not take; another failure is a loss.
@@ -168,7 +168,7 @@ impl Open {
     pub(super) fn end(&mut self, inbound: Inbound, cx: &mut Context<'_>) -> Loss {
         if let Some((code, reason)) = inbound.condemn(cx) {
             // Said to whoever still listens.
-            let _ = self.frames.close(&mut self.socket, Some(CloseFrame { code, reason: reason.into() }));
+            let _ = self.frames.close(&mut self.socket, CloseFrame { code, reason: reason.into() });
             self.socket.say_end();
         }
         match inbound {

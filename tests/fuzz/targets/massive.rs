@@ -231,6 +231,17 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = feed::seeds(&files);
     // What the quick way takes: several records of one symbol, in the order of keys in which they come.
     seeds.push(br#"[{"ev":"T","sym":"IBM","x":4,"i":"52983525000001","z":1,"p":180.09,"s":100,"ds":"100","c":[0],"t":1381329960966,"pt":1381329960965,"q":1002,"trfi":202,"trft":1381329960966},{"ev":"Q","sym":"IBM","bx":11,"bp":165.46,"bs":500,"ax":12,"ap":165.48,"as":500,"c":1,"i":[604],"t":1381329961786,"q":1009,"z":2},{"ev":"T","sym":"IBM","x":19,"i":"AB-1","z":1,"p":12,"s":0,"c":[14,41],"t":1381329960250,"q":1001}]"#.to_vec());
+    // Longer than what is looked at from one place, with keys in the vendor's order, left out and in another order.
+    let keys =
+        [r#""x":4"#, r#""i":"71675577320245""#, r#""z":3"#, r#""p":114.125"#, r#""s":100"#, r#""c":[0,12]"#];
+    let trade = |first: usize| {
+        let (after, before) = keys.split_at(first);
+        let keys = [before, after].concat().join(",");
+        format!(r#"{{"ev":"T","sym":"MSFT",{keys},"t":1536036818784,"q":3681328}}"#)
+    };
+    let quote = r#"{"ev":"Q","sym":"MSFT","bx":4,"bp":114.125,"bs":100,"ax":7,"ap":114.128,"as":160,"c":0,"i":[604],"t":1536036818784,"q":50385480,"z":3}"#;
+    let records: Vec<_> = (0..keys.len()).flat_map(|first| [trade(first), quote.to_owned()]).collect();
+    seeds.push(format!("[{}]", records.join(",")).into_bytes());
     seeds.push(br#"[{"ev":"T","sym":"A","p":0.000000001,"s":0.00000001,"t":1381329960250,"ds":"123456789.12345678"}]"#.to_vec());
     seeds
 }
