@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 
-use crate::runtime::memory::{stream, touch};
+use crate::runtime::memory::{prefetch, stream, touch};
 
 /// No chunk, or no place.
 pub const NONE: u32 = u32::MAX;
@@ -204,6 +204,31 @@ impl<T: Pod, const N: usize> Arena<T, N> {
             self.release_head(list);
         }
         Some(record)
+    }
+
+    /// The records of its first chunk.
+    pub fn head(&self, list: &List) -> &[T] {
+        let Some(first) = self.front(list).map(|place| place as usize) else { return &[] };
+        let at = first % Self::SLAB;
+        &self.slabs[first / Self::SLAB][at..at + self.head_len(list)]
+    }
+
+    /// Removes the first chunk, whole.
+    pub fn drop_head(&mut self, list: &mut List) {
+        if list.is_empty() {
+            return;
+        }
+        list.len -= self.head_len(list) as u32;
+        self.release_head(list);
+    }
+
+    /// Asks for the memory of the oldest chunk of all, which is the next to go.
+    pub fn foresee_oldest(&self) {
+        if self.oldest != NONE {
+            let first = self.oldest as usize * N;
+            let at = first % Self::SLAB;
+            self.slabs[first / Self::SLAB][at..at + N].iter().for_each(prefetch);
+        }
     }
 
     fn release_head(&mut self, list: &mut List) {

@@ -114,6 +114,13 @@ impl TradeLog {
         self.arena.must_evict(&symbol.list)
     }
 
+    /// Whether there are fewer spare chunks than are made at once: then most trades that begin a chunk find one.
+    #[inline]
+    pub fn is_short(&self) -> bool {
+        let at_once = (self.arena.capacity() / (CHUNK * 256)).clamp(1, 8);
+        self.arena.spare_chunks() < at_once
+    }
+
     /// Whether a symbol has more than `most` trades even without its oldest chunk.
     #[inline]
     pub fn exceeds(&self, symbol: &SymbolTrades, most: usize) -> bool {
@@ -132,17 +139,16 @@ impl TradeLog {
 
     /// Drops `symbol`'s oldest chunk. Returns how many trades went.
     pub fn evict(&mut self, symbol: &mut SymbolTrades) -> usize {
-        let n = self.arena.head_len(&symbol.list);
-        for _ in 0..n {
-            if let Some(place) = self.arena.front(&symbol.list).filter(|_| symbol.is_indexed) {
-                self.unindex(place);
-            }
-            if let Some(gone) = self.arena.pop_front(&mut symbol.list)
-                && own_id(&gone).is_some()
-            {
-                symbol.forgotten_to = symbol.forgotten_to.max(gone.ts_event);
-            }
+        let gone = self.arena.head(&symbol.list);
+        let n = gone.len();
+        let newest = gone.iter().filter(|entry| own_id(entry).is_some()).map(|entry| entry.ts_event).max();
+        symbol.forgotten_to = symbol.forgotten_to.max(newest.unwrap_or(UnixNanos::MIN));
+        if symbol.is_indexed {
+            let first = self.arena.front(&symbol.list).unwrap_or(0);
+            (first..first + n as u32).for_each(|place| self.unindex(place));
         }
+        self.arena.drop_head(&mut symbol.list);
+        self.arena.foresee_oldest();
         n
     }
 

@@ -414,10 +414,12 @@ impl Candles {
 
     #[inline]
     fn keep(&mut self, symbol: u32, tick: &Tick) {
-        while self.log.must_evict(&self.hot[symbol as usize].trades) {
-            let Some(owner) = self.log.oldest_owner() else { break };
-            let gone = self.log.evict(&mut self.hot[owner as usize].trades);
-            self.tallies.trades_evicted += gone as u64;
+        if self.log.must_evict(&self.hot[symbol as usize].trades) {
+            while self.log.is_short() {
+                let Some(owner) = self.log.oldest_owner() else { break };
+                let gone = self.log.evict(&mut self.hot[owner as usize].trades);
+                self.tallies.trades_evicted += gone as u64;
+            }
         }
         let trades = &mut self.hot[symbol as usize].trades;
         self.log.append(symbol, trades, tick);
