@@ -7,6 +7,7 @@
 use crate::model::calendar::Interval;
 use crate::model::{Bar, BarFlags, BarOrigin, Nanos, Reason, Tick, UnixNanos, UpstreamBar};
 
+use super::super::missing::ALL;
 use super::super::record::{Fields, Rank, Record, Vendor};
 use super::close::bits;
 use super::{BarClock, BarsFrom, BuiltBy, Candles, NO_START, Refusal, Sink, Verdict, When};
@@ -254,9 +255,9 @@ impl Candles {
             return Verdict::Refused(Refusal::Sealed);
         }
         if is_nothing(bar) {
-            let above = self.grid(symbol).above(level);
+            // Nor is anything missing in the shorter bars that it spans.
             let missing = &mut self.symbols[symbol as usize].missing;
-            self.tallies.gaps_merged += missing.cut(start, end, above as u32) as u64;
+            self.tallies.gaps_merged += missing.cut(start, end, ALL) as u64;
             self.review(symbol, start, end, sink);
             return Verdict::Accepted;
         }
@@ -303,9 +304,10 @@ impl Candles {
         if open.min(state.current.bar.start) < end {
             self.close_due(symbol, end + self.grace(symbol), sink);
         }
-        let above = self.grid(symbol).above(level);
+        // Bits of no level go too, or what is left of a span would be one for ever.
+        let levels = self.grid(symbol).above(level) as u32 | ALL.unbounded_shl(self.levels as u32);
         let missing = &mut self.symbols[symbol as usize].missing;
-        self.tallies.gaps_merged += missing.cut(start, end, above as u32) as u64;
+        self.tallies.gaps_merged += missing.cut(start, end, levels) as u64;
         self.file_vendors(symbol, level, record_of(bar), reason, sink);
     }
 

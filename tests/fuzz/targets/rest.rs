@@ -153,7 +153,7 @@ fn check(
         .collect();
     assert_eq!(answer.rows.iter().map(of).collect::<Vec<_>>(), bars);
     let count = |wanted: fn(&&Meant) -> bool| verdicts.iter().filter(wanted).count() as u64;
-    assert_eq!(answer.empty, count(|verdict| matches!(verdict, Meant::Empty)), "without trades");
+    assert_eq!(answer.empty.len() as u64, count(|verdict| matches!(verdict, Meant::Empty)), "without trades");
     assert_eq!(answer.refused(), count(|verdict| matches!(verdict, Meant::Refused)), "refused");
 }
 
