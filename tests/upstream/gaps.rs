@@ -313,6 +313,30 @@ fn a_bar_that_lacks_trades_says_so_and_one_that_lacks_none_after_backfill_does_n
 }
 
 #[test]
+fn a_gap_told_of_what_a_vendor_has_given_is_over_when_he_gives_it_again() {
+    for origin in [BarOrigin::Backfill, BarOrigin::Polled] {
+        let mut world = World::new(options("1s,5s,1m"));
+        world.trade(&trade(4_500, 1));
+        world.pass_to(START + 8_000 * MS);
+        let bars = group(&[trade(5_200, 2), trade(6_300, 3)], SECOND);
+        let of =
+            |world: &World, level, second: i64| world.follower.names(0, level, START + second * SECOND).len();
+        for (round, origin) in [origin, BarOrigin::Backfill].into_iter().enumerate() {
+            // The second is wider than the first, and told when that is filled.
+            world.gap(SymbolId(0), START + (5_100 - round as i64 * 50) * MS, START + 6_900 * MS);
+            for bar in bars.values() {
+                let verdict = world.upstream(&vendors(0, origin, 1, *bar));
+                assert_eq!(verdict, Verdict::Accepted);
+            }
+            world.pass_to(world.now + 70 * SECOND);
+            let polled = usize::from(round == 0 && origin == BarOrigin::Polled);
+            assert_eq!([of(&world, 0, 5), of(&world, 0, 6), of(&world, 1, 5), of(&world, 2, 0)], [polled; 4]);
+        }
+        world.check_ledger();
+    }
+}
+
+#[test]
 fn a_late_trade_of_a_backfilled_interval_is_not_counted_twice() {
     let Lossy { mut world, all, lost } = lossy(4, "1s,1m");
     assert!(!lost.is_empty());
