@@ -86,7 +86,7 @@ fn is_found(planted: Planted) -> bool {
 
 /// Fifty times something goes wrong with a feed, of so many lines and members.
 fn troubles(tongue: Tongue, lines: usize, members: usize) -> Cast {
-    Cast { tongue, lines, members, cycles: 50, one_at_a_time: false }
+    Cast { tongue, lines, members, cycles: 50, one_at_a_time: false, everyone: false }
 }
 
 /// Runs casts from a seed on; `TICKWIRE_SEEDS` asks for more rounds of them, and `TICKWIRE_SEED` for one.
@@ -129,14 +129,17 @@ fn whatever_happens_to_connections_bars_are_whole_in_the_end_and_say_so_while_th
     let casts = [Tongue::Massive, Tongue::Binance].map(|tongue| {
         [(1, 1), (1, 3), (2, 1), (2, 2)].map(|(lines, members)| troubles(tongue, lines, members))
     });
-    let total = play(&casts.concat());
+    let everyone = [(1, 1), (1, 2), (2, 1)]
+        .map(|(lines, members)| Cast { everyone: true, ..troubles(Tongue::Massive, lines, members) });
+    let total = play(&[&casts.concat()[..], &everyone].concat());
     assert!(total.missed > 100 && total.hurt > 100 && total.healed > 100, "nothing was tried: {total:?}");
 }
 
 #[test]
 fn while_one_of_two_lines_lives_no_trade_is_missed_and_no_bar_is_incomplete() {
     let one = |tongue| Cast { cycles: 100, one_at_a_time: true, ..troubles(tongue, 2, 1) };
-    let total = play(&[one(Tongue::Massive), one(Tongue::Binance)]);
+    let everyone = Cast { everyone: true, ..one(Tongue::Massive) };
+    let total = play(&[one(Tongue::Massive), one(Tongue::Binance), everyone]);
     assert_eq!((total.missed, total.hurt), (0, 0));
 }
 

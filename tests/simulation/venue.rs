@@ -319,7 +319,8 @@ impl Venue {
         };
         let mut sent = false;
         for at in 0..self.wires.len() {
-            if self.wires[at].lives() && self.wires[at].subscribed.contains(&name) {
+            let subscribed = &self.wires[at].subscribed;
+            if self.wires[at].lives() && (subscribed.contains(&name) || subscribed.contains("T.*")) {
                 self.say(at, now, &text);
                 sent = true;
             }
