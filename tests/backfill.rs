@@ -9,12 +9,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use tickwire::backfill::client::Client;
-use tickwire::backfill::desk::{Desk, Trouble};
+use tickwire::backfill::desk::{Desk, Reply, Trouble};
 use tickwire::backfill::meter::Meter;
 use tickwire::backfill::tallies::Count;
 use tickwire::backfill::{self, BackfillOptions, Lines, RestOptions, Secret, VENDORS, find};
 use tickwire::model::{
-    BarOrigin, Nanos, Notional, Price, RestWish, Symbol, SymbolId, SymbolTable, Timeframes, UnixNanos,
+    Bar, BarOrigin, Nanos, Notional, Price, RestWish, Symbol, SymbolId, SymbolTable, Timeframes, UnixNanos,
     UpstreamBar, Volume,
 };
 use tickwire::runtime::{Bell, Clock, Report, ring};
@@ -44,6 +44,8 @@ struct Bench {
     /// When each request left.
     sent: Vec<UnixNanos>,
     notes: Vec<String>,
+    /// Minutes that are told to have had no trades.
+    quiet: Vec<i64>,
 }
 
 impl Bench {
@@ -57,7 +59,7 @@ impl Bench {
         let now = minute(60);
         let timeframes = Timeframes::parse(timeframes).unwrap();
         let desk = Desk::new(3, options, &timeframes, seal_after, 7, now);
-        Self { desk, meter, client, symbols, now, sent: Vec::new(), notes: Vec::new() }
+        Self { desk, meter, client, symbols, now, sent: Vec::new(), notes: Vec::new(), quiet: Vec::new() }
     }
 
     fn massive(server: &Server) -> Self {
@@ -68,7 +70,7 @@ impl Bench {
         Self::new(options(server, "binance-spot"), "1m,5m", Nanos::from_secs(864_000))
     }
 
-    /// Everything that is to be done within a day, one request after the other.
+    /// Everything that is to be done within a day, one request after the other. What says that nothing was traded is put aside.
     fn run(&mut self) -> Vec<UpstreamBar> {
         let (mut bars, end) = (Vec::new(), self.now + Nanos::from_secs(86_400));
         while self.now < end {
@@ -86,6 +88,9 @@ impl Bench {
         self.desk.hand_over(&mut report);
         assert!(report.notes.iter().all(|note| !note.contains(KEY)), "the key is in {:?}", report.notes);
         self.notes.append(&mut report.notes);
+        let (quiet, bars) = bars.into_iter().partition::<Vec<_>, _>(|bar| bar.bar == nothing(bar.bar.start));
+        assert!(quiet.iter().all(|bar| bar.origin == BarOrigin::Backfill && bar.closed));
+        self.quiet = starts(&quiet);
         bars
     }
 
@@ -106,6 +111,10 @@ fn options(server: &Server, vendor: &str) -> RestOptions {
 
 const AAPL: SymbolId = SymbolId(0);
 const BTCUSDT: SymbolId = SymbolId(1);
+
+fn nothing(start: UnixNanos) -> Bar {
+    Bar { start, ..Bar::default() }
+}
 
 /// Massive's rows of the minutes `from..to`.
 fn rows(from: i64, to: i64) -> String {
@@ -449,21 +458,63 @@ fn bars_of_another_symbol_are_refused_whole() {
 }
 
 #[test]
-fn intervals_without_trades_give_no_bar() {
-    let flat =
-        kline(1).replace("3.844E-5", "0.00000").replace("2.34461256", "0").replace(",2,\"0\"", ",0,\"0\"");
-    let server = Server::start(vec![
-        with(ok(format!("[{},{flat},{}]", kline(0), kline(2)).as_bytes())),
-        with(ok(br#"{"ticker":"AAPL","queryCount":0,"resultsCount":0,"adjusted":false,"status":"OK"}"#)),
-    ]);
+fn an_interval_without_trades_is_told_by_its_row_or_where_vendors_leave_it_out_for_want_of_one() {
+    let flat = |n: i64| {
+        kline(n).replace("3.844E-5", "0.00000").replace("2.34461256", "0").replace(",2,\"0\"", ",0,\"0\"")
+    };
+    let massive = |rows: &str, next: &str| {
+        format!(
+            r#"{{"ticker":"AAPL","queryCount":1,"adjusted":false,"results":[{rows}],"status":"OK"{next}}}"#
+        )
+    };
+    let row = |n: i64| rows(n, n + 1);
+    let late = |text: String| text.replace("OK", "DELAYED");
+    let other = |n: i64, from: &str, to: &str| row(n).replace(from, to);
+    let never = r#"{"v":1,"o":1,"c":1,"h":1,"l":1}"#.to_owned();
+    // Vendor, its answers to a question for minutes 0 to 4, and which of those it says were quiet.
+    let cases: Vec<(&str, Vec<String>, &[i64])> = vec![
+        // Binance has a row for every interval: one that is not there may still come.
+        ("binance-spot", vec![format!("[{},{}]", kline(0), flat(1))], &[1]),
+        ("binance-spot", vec!["[]".to_owned()], &[]),
+        ("binance-spot", vec![format!("[{},{}]", flat(2), kline(2))], &[]),
+        ("massive", vec![massive("", "")], &[0, 1, 2, 3]),
+        ("massive", vec![massive(&row(2), "")], &[0, 1, 3]),
+        ("massive", vec![massive(&[row(0), row(1), row(2), row(3)].join(","), "")], &[]),
+        // What is served late has no rows yet.
+        ("massive", vec![late(massive(&row(0), ""))], &[]),
+        // A row that is refused may have been one; one without a time may be of any interval.
+        ("massive", vec![massive(&[row(0), other(2, "10.1", "-1")].join(","), "")], &[1, 3]),
+        ("massive", vec![massive(&[row(0), never].join(","), "")], &[]),
+        // Only what was asked for, on every page of it.
+        ("massive", vec![massive(&row(7), "")], &[0, 1, 2, 3]),
+        ("massive", vec![massive(&row(1), r#","next_url":"/n""#), massive("", "")], &[0, 2, 3]),
+        ("massive", vec![massive(&row(1), r#","next_url":"/n""#), massive(&row(3), "")], &[0, 2]),
+    ];
+    for (vendor, answers, quiet) in cases {
+        let server = Server::start(answers.iter().map(|text| with(ok(text.as_bytes()))).collect());
+        let mut bench = Bench::new(options(&server, vendor), "1m,5m", Nanos::from_secs(864_000));
+        let symbol = if vendor == "massive" { AAPL } else { BTCUSDT };
+        bench.desk.fill(symbol, minute(0), minute(4), bench.now);
+        bench.run();
+        assert_eq!(bench.quiet, quiet, "{answers:?}");
+        let counts = [Count::Quiet, Count::Failed].map(|what| bench.count(what));
+        assert_eq!(counts, [quiet.len() as u64, 0], "{answers:?}");
+    }
+}
+
+#[test]
+fn what_is_polled_does_not_say_that_nothing_is_missing() {
+    let server = Server::start(vec![]);
     let mut bench = Bench::binance(&server);
-    bench.desk.fill(BTCUSDT, minute(0), minute(3), bench.now);
-    assert_eq!(starts(&bench.run()), [0, 2]);
-    assert_eq!(bench.count(Count::Empty), 1);
-    let mut bench = Bench::massive(&server);
-    bench.desk.fill(AAPL, minute(0), minute(3), bench.now);
-    assert!(bench.run().is_empty());
-    assert_eq!((bench.count(Count::Failed), bench.count(Count::Requests)), (0, 1));
+    bench.now += Nanos::from_secs(30);
+    bench.desk.poll(BTCUSDT, true, bench.now);
+    let call = bench.desk.next_call(bench.now, &mut bench.meter, &bench.symbols).unwrap();
+    let flat = kline(59).replace("3.844E-5", "0").replace("2.34461256", "0").replace(",2,\"0\"", ",0,\"0\"");
+    let reply = Reply { status: 200, body: format!("[{flat}]").into_bytes(), ..Reply::default() };
+    let mut bars = Vec::new();
+    bench.desk.answered(call, Ok(reply), bench.now, &mut bench.meter, &mut bars);
+    assert_eq!(bars, []);
+    assert_eq!((bench.count(Count::Empty), bench.count(Count::Quiet)), (1, 0));
 }
 
 #[test]

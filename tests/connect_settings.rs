@@ -138,6 +138,11 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
         (feed("key = \"k\"\nsymbols = [\"A\"]\nurl = \"ws://[::1/\""), "[ without a ]"),
         (feed("key = \"k\"\nsymbols = [\"A\"]\nchannels = [\"trade\"]"), "T, Q, A, AM"),
         (feed("key = \"k\"\nsymbols = [\"A\"]\nconnections = 2"), "connections_max is 1"),
+        (feed("key = \"k\"\nsymbols = [\"A\", \"*\"]"), "none can stand beside it"),
+        (
+            "[[feed]]\nsource = \"connect\"\nformat = \"binance\"\nsymbols = [\"*\"]\n".to_owned(),
+            "no subscription of binance's",
+        ),
         (feed("key = \"k\"\nmembers = [{ name = \"a\" }]"), "list symbols"),
         (feed("key = \"k\"\nsymbols = [\"A\"]\nlimits = { ping_after_ms = 9000 }"), "ping_after_ms"),
         (feed("key = \"k\"\nsymbols = [\"A\"]\nrest = { url = \"nowhere\" }"), "rest.url"),
@@ -158,6 +163,15 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
     assert!(load("perhaps", "", &environment).unwrap_err().contains("USE_MASSIVE_API"));
     let environment = [("USE_MASSIVE_API", "1"), ("USE_MULTI_CONNECTION", "1")];
     assert!(load("none", "", &environment).unwrap_err().contains("WEBSOCKET_CONNECTION_1_ENABLED"));
+}
+
+#[test]
+fn every_symbol_is_a_list_of_its_own() {
+    let text = "[[feed]]\nsource = \"connect\"\nformat = \"massive\"\nkey = \"k\"\nsymbols = [\"*\"]\n";
+    let config = load("everyone", text, &[]).unwrap();
+    assert_eq!(pool(&config).members[0].symbols.len(), 1);
+    let explained = config.explain();
+    assert!(explained.contains("priority 0: every symbol from a list of 1: *"), "{explained}");
 }
 
 #[test]

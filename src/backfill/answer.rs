@@ -86,8 +86,10 @@ fn average_times(average: i128, volume: i128) -> Option<i128> {
 pub struct Answer {
     /// Its bars, in order of time.
     pub rows: Vec<Row>,
-    /// Intervals that the vendor says had no trades.
-    pub empty: u64,
+    /// Where intervals begin that by a row of their own had no trades.
+    pub empty: Vec<UnixNanos>,
+    /// An interval without a row had no trades either. The vendor's reader says so.
+    pub leaves_out_empty: bool,
     /// Rows refused, by [`Flaw`].
     pub refused: [u64; Flaw::ALL.len()],
     /// The first refused row's flaw, and what was wrong with it.
@@ -100,6 +102,10 @@ pub struct Answer {
     pub is_delayed: bool,
     /// Where the newest row that was looked at begins.
     newest: Option<UnixNanos>,
+    /// Where intervals begin of which a row was refused: they may have had trades.
+    doubtful: Vec<UnixNanos>,
+    /// A row was refused that does not say of which interval it is: it may be of any.
+    unplaced: bool,
 }
 
 /// A row before its numbers are looked at.
@@ -145,16 +151,19 @@ pub enum Malformed {
 impl Answer {
     /// One row: looked at by itself, whatever the others are.
     pub fn row(&mut self, asked: &Asked<'_>, cells: Result<Cells<'_>, Flaw>) {
+        let start = cells.and_then(|cells| start_of(&cells));
+        self.unplaced |= start.is_err();
         let read = cells.map_err(|flaw| (flaw, String::new())).and_then(|cells| {
-            self.bar(asked, &cells).map_err(|flaw| {
+            start.and_then(|start| self.bar(asked, start, &cells)).map_err(|flaw| {
                 let shown = [cells.start].into_iter().chain(cells.prices).chain([cells.volume]);
                 (flaw, shown.map(Scalar::show).collect::<Vec<_>>().join(" "))
             })
         });
         match read {
             Ok(Some(row)) => self.rows.push(row),
-            Ok(None) => self.empty += 1,
+            Ok(None) => {}
             Err((flaw, shown)) => {
+                self.doubtful.extend(start.ok().flatten().map(|start| start.floor(asked.length())));
                 self.refused[flaw as usize] += 1;
                 self.sample.get_or_insert((flaw, shown));
             }
@@ -166,12 +175,33 @@ impl Answer {
         self.refused.iter().sum()
     }
 
-    fn bar(&mut self, asked: &Asked<'_>, cells: &Cells<'_>) -> Result<Option<Row>, Flaw> {
-        let start = match cells.start {
-            Scalar::Int(ms) => i64::try_from(ms).ok().and_then(UnixNanos::from_millis),
-            Scalar::Float(_) => return Err(Flaw::BadNumber),
-            _ => return Err(Flaw::WrongType),
-        };
+    /// Where the newest interval ends that a row was looked at of.
+    pub fn looked_to(&self, asked: &Asked<'_>) -> Option<UnixNanos> {
+        self.newest.map(|start| start + asked.length())
+    }
+
+    /// Where the intervals of `[from, to)` begin that by this answer had no trades, in order. Of one whose row was refused nothing
+    /// is known.
+    pub fn quiet(&self, asked: &Asked<'_>, from: UnixNanos, to: UnixNanos) -> Vec<UnixNanos> {
+        let mut doubtful = self.doubtful.clone();
+        doubtful.sort_unstable();
+        let certain = |start: &UnixNanos| doubtful.binary_search(start).is_err();
+        if !self.leaves_out_empty || self.unplaced {
+            let inside = |start: &UnixNanos| (from..to).contains(start);
+            return self.empty.iter().copied().filter(inside).filter(certain).collect();
+        }
+        let has_row = |start: &UnixNanos| self.rows.binary_search_by_key(start, |row| row.bar.start).is_ok();
+        let all = std::iter::successors(Some(from), |start| Some(*start + asked.length()));
+        all.take_while(|start| *start < to).filter(|start| !has_row(start)).filter(certain).collect()
+    }
+
+    /// A row that begins at `start`; `None` where no time is that.
+    fn bar(
+        &mut self,
+        asked: &Asked<'_>,
+        start: Option<UnixNanos>,
+        cells: &Cells<'_>,
+    ) -> Result<Option<Row>, Flaw> {
         let inside = |start: &UnixNanos| *start >= asked.from && *start < asked.to;
         let start = start.filter(inside).ok_or(Flaw::TimeRange)?;
         if start.floor(asked.length()) != start {
@@ -211,6 +241,7 @@ impl Answer {
             }
         };
         if volume == 0 && cells.trades.is_some() && trades == 0 {
+            self.empty.push(start);
             return Ok(None);
         }
         let bar = Bar {
@@ -265,6 +296,15 @@ impl Answer {
         })?;
         self.rounded += u64::from(fixed.rounded);
         Ok(fixed)
+    }
+}
+
+/// Where a row says that it begins; `None` for what no time is.
+fn start_of(cells: &Cells<'_>) -> Result<Option<UnixNanos>, Flaw> {
+    match cells.start {
+        Scalar::Int(ms) => Ok(i64::try_from(ms).ok().and_then(UnixNanos::from_millis)),
+        Scalar::Float(_) => Err(Flaw::BadNumber),
+        _ => Err(Flaw::WrongType),
     }
 }
 

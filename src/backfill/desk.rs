@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use crate::feed::json::Json;
-use crate::model::{BarOrigin, Nanos, Symbol, SymbolId, SymbolTable, Timeframes, UnixNanos, UpstreamBar};
+use crate::model::{
+    Bar, BarOrigin, Nanos, Symbol, SymbolId, SymbolTable, Timeframes, UnixNanos, UpstreamBar,
+};
 use crate::runtime::Report;
 
 use super::answer::{Answer, Asked, Malformed};
@@ -22,6 +24,8 @@ const BACK_OFF_MAX: Nanos = Nanos::from_secs(30);
 const SLOWED: Nanos = Nanos::from_secs(60);
 /// How long to be quiet where the key or the address is refused: it will not be right the next moment.
 const DENIED: Nanos = Nanos::from_secs(60);
+/// How far the vendor's clock, by which times are told, may be ahead of ours: as far as a feed's clock is believed to be.
+const AHEAD_MAX: Nanos = Nanos::from_secs(5);
 /// The most pages of one piece of work: of a vendor that names a next one for ever.
 const PAGES_MAX: u32 = 64;
 /// How much of an error's body a note shows, in bytes.
@@ -183,8 +187,8 @@ impl Desk {
     pub fn fill(&mut self, symbol: SymbolId, from: UnixNanos, to: UnixNanos, now: UnixNanos) {
         self.tallies.count(Count::Wishes);
         let Some(length) = self.length() else { return self.tallies.count(Count::NoLength) };
-        // Nothing is missing yet of what is to come; where it will be, another wish says so.
-        let last = UnixNanos(to.min(now + length).0.saturating_sub(1));
+        // Nothing is missing yet of what is to come, by the vendor's clock; where it will be, another wish says so.
+        let last = UnixNanos(to.min(now + AHEAD_MAX + length).0.saturating_sub(1));
         let wish = Span { symbol, from: from.floor(length), to: last.floor(length) + length };
         if from >= to || wish.from >= wish.to {
             return self.tallies.count(Count::NoTime);
@@ -409,27 +413,43 @@ impl Desk {
             self.tallies
                 .note(now, "the vendor serves this key late: gaps are filled only where settle_ms is longer than that, and seal_after_s longer still");
         }
-        let (seconds, length) = (self.seconds.unwrap_or(1), self.length().unwrap_or(Nanos::from_secs(1)));
-        out.extend(answer.rows.iter().map(|row| UpstreamBar {
-            symbol: work.span.symbol,
+        let length = self.length().unwrap_or(Nanos::from_secs(1));
+        let span = work.span;
+        let bar = |bar: Bar, has_notional: bool| UpstreamBar {
+            symbol: span.symbol,
             source: self.source,
             origin: match work.why {
                 Why::Fill => BarOrigin::Backfill,
                 Why::Poll => BarOrigin::Polled,
             },
-            seconds,
+            seconds: self.seconds.unwrap_or(1),
             closed: true,
-            has_notional: row.has_notional,
+            has_notional,
             ts_recv: now,
-            bar: row.bar,
-        }));
-        let span = work.span;
+            bar,
+        };
+        let before = out.len();
+        out.extend(answer.rows.iter().map(|row| bar(row.bar, row.has_notional)));
         let got = answer.rows.last().map_or(span.from, |row| row.bar.start + length);
+        // By its own clock the vendor has nothing of what comes after.
+        let over = date.map_or(UnixNanos::MAX, |date| date.floor(length)).max(got);
+        let asked = asked(symbol, self.seconds.unwrap_or(1), span, over);
+        let covered = match answer.next {
+            Some(_) => answer.looked_to(&asked).map_or(got, |looked_to| looked_to.min(over)),
+            None => span.to.min(over).max(span.from),
+        };
+        // What is polled is only the newest there is so far: it does not say that nothing is missing.
+        if work.why == Why::Fill {
+            let quiet = answer.quiet(&asked, span.from, covered);
+            self.tallies.add(Count::Quiet, quiet.len() as u64);
+            out.extend(quiet.into_iter().map(|start| bar(Bar { start, ..Bar::default() }, true)));
+            out[before..].sort_unstable_by_key(|bar| bar.bar.start);
+        }
         if let Some(path) = answer.next {
             let page = work.page.as_ref().map_or(1, |(_, page)| page + 1);
             // The bars that came are not asked for again, whatever becomes of the page.
-            let work = Work { span: Span { from: got, ..span }, page: Some((path, page)), ..work };
-            if got >= span.to {
+            let work = Work { span: Span { from: covered, ..span }, page: Some((path, page)), ..work };
+            if covered >= span.to {
                 self.done(&work, now);
             } else if page >= PAGES_MAX {
                 self.give_up(work, symbol, now, format_args!("more than {PAGES_MAX} pages"));
@@ -441,8 +461,7 @@ impl Desk {
         match date {
             // The clocks differ by more than the bars were given to settle.
             Some(date) if date < span.to => {
-                let from = date.floor(length).max(got).max(span.from);
-                let work = Work { span: Span { from, ..span }, page: None, ..work };
+                let work = Work { span: Span { from: covered, ..span }, page: None, ..work };
                 self.retry(work, symbol, now, span.to.since(date), "its clock is behind ours");
             }
             _ => self.done(&work, now),

@@ -78,7 +78,8 @@ fn read(document: Value<'_, '_>, asked: &Asked<'_>, answer: &mut Answer) -> Resu
         return Err(Malformed::Shape("an object with status and results"));
     }
     match status {
-        Scalar::Text("OK") => {}
+        // What is served late may still have trades where there is no row yet.
+        Scalar::Text("OK") => answer.leaves_out_empty = true,
         Scalar::Text("DELAYED") => answer.is_delayed = true,
         _ => return Err(Malformed::Shape("status OK or DELAYED")),
     }

@@ -33,6 +33,7 @@ counters! {
     Rows "rows" "Rows of answers.",
     Bars "bars" "Of them, bars that were handed on.",
     Empty "rows_empty" "Of them, intervals without trades.",
+    Quiet "intervals_quiet" "Intervals of gaps that had no trades, by their row or for want of one.",
     Refused "rows_refused" "Of them, such as are no bars.",
     Rounded "rounded_digits" "Numbers that lost digits past the unit.",
 }
@@ -84,9 +85,9 @@ impl Tallies {
     /// One answer's rows.
     pub fn answer(&mut self, answer: &Answer) {
         let (bars, refused) = (answer.rows.len() as u64, answer.refused());
-        self.add(Count::Rows, bars + answer.empty + refused);
+        self.add(Count::Rows, bars + answer.empty.len() as u64 + refused);
         self.add(Count::Bars, bars);
-        self.add(Count::Empty, answer.empty);
+        self.add(Count::Empty, answer.empty.len() as u64);
         self.add(Count::Refused, refused);
         self.add(Count::Rounded, answer.rounded);
         self.add(Count::Delayed, u64::from(answer.is_delayed));

@@ -109,6 +109,7 @@ pub(super) fn check(
     }
     pool.limits = section.limits.clone().unwrap_or_default().check(n, row, pool.asks.channels.len())?;
     pool.members = members(section, n, &pool.universes)?;
+    check_wildcard(&pool, row).map_err(|text| wrong(&key("symbols"), text))?;
     for (m, member) in pool.members.iter().enumerate() {
         let (own, over) = member.symbols(&pool.universes, pool.limits.symbols_max);
         if over > 0 {
@@ -130,6 +131,22 @@ pub(super) fn check(
     }
     let rest = section.rest.as_ref().map(|rest| rest.check(n, &pool)).transpose()?;
     Ok((pool, rest))
+}
+
+/// `*` is for vendors that have it, and stands alone.
+fn check_wildcard(pool: &PoolOptions, row: &SessionRow) -> Result<(), String> {
+    let lists = pool.members.iter().map(|member| member.symbols(&pool.universes, usize::MAX).0);
+    let all: std::collections::HashSet<_> = lists.flatten().collect();
+    if !all.contains(&Symbol::EVERY) {
+        return Ok(());
+    }
+    if !row.has_wildcard {
+        return Err(format!("\"*\" is no subscription of {}'s: list the symbols", row.name));
+    }
+    if all.len() > 1 {
+        return Err("\"*\" is every symbol: none can stand beside it in a feed's lists".to_owned());
+    }
+    Ok(())
 }
 
 fn channels(names: &[String], row: &SessionRow) -> Result<Vec<(String, Class)>, String> {
@@ -423,7 +440,11 @@ pub(super) fn explain(pool: &PoolOptions, rest: Option<&RestOptions>) -> String 
             "  member  {}, priority {}: {} from {}: {}{more}",
             member.name,
             member.priority,
-            plural(own.len(), "symbol"),
+            if own.contains(&Symbol::EVERY) {
+                "every symbol".to_owned()
+            } else {
+                plural(own.len(), "symbol")
+            },
             from.join(" and "),
             shown.join(", ")
         );

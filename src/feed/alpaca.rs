@@ -13,6 +13,7 @@ use super::bar::{self, BarFields};
 use super::dialect::Dialect;
 use super::field::{Context, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
+use super::parts;
 use super::reject::Reason;
 use super::rfc3339;
 
@@ -151,8 +152,8 @@ fn trade<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>
     let id = f.i.map(Scalar::int::<u64>).transpose()?;
     let venue = letter(f.x)?;
     let tape = tape(f.z)?;
-    let (conditions, cut) = conditions(f.c)?;
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let (conditions, cut) = parts::codes(f.c, condition)?;
+    let symbol = parts::symbol(name, cx)?;
     cx.tallies.conditions_cut += u64::from(cut);
     let mut tick = Tick::trade(symbol, at, cx.now, price, size)
         .with_id(id.map_or(TradeId::NONE, TradeId::from_u64))
@@ -164,27 +165,12 @@ fn trade<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>
 
 fn quote<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>> {
     let name = required(f.symbol, "S")?.text()?;
-    let mut side = |price: Field<'i>, size: Field<'i>| -> Result<(Price, Size), Fault<'i>> {
-        let price = match price {
-            Some(p) => cx.side_price(p.number()?).map_err(|reason| (reason, p))?,
-            None => Price(0),
-        };
-        let size = match size {
-            Some(s) => cx.size(s.number()?).map_err(|reason| (reason, s))?,
-            None => Size(0),
-        };
-        Ok((price, size))
-    };
-    let bid = side(f.bp, f.bs)?;
-    let ask = side(f.ap, f.r#as)?;
-    if bid.0 == Price(0) && ask.0 == Price(0) {
-        return Err((Reason::PriceZero, f.bp.or(f.ap).unwrap_or(Scalar::Null)));
-    }
+    let [bid, ask] = parts::sides((f.bp, f.bs), (f.ap, f.r#as), cx)?;
     let at = time(f, cx)?;
     let (bid_venue, ask_venue) = (letter(f.bx)?, letter(f.ax)?);
     let tape = tape(f.z)?;
-    let (conditions, _) = conditions(f.c)?;
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let (conditions, _) = parts::codes(f.c, condition)?;
+    let symbol = parts::symbol(name, cx)?;
     let venues = [bid_venue, ask_venue].map(|venue| Venue(venue.unwrap_or(0)));
     // A quote has no venue of its own; that its two are letters is said where a trade says it.
     let mut tick = Tick::quote(symbol, at, cx.now, bid, ask)
@@ -226,8 +212,8 @@ fn correction<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Faul
     let sale = sale((f.corrected_price, "cp"), (f.corrected_size, "cs"), cx)?;
     let at = time(f, cx)?;
     let (venue, tape) = (letter(f.x)?, tape(f.z)?);
-    let (conditions, cut) = conditions(f.corrected_conditions)?;
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let (conditions, cut) = parts::codes(f.corrected_conditions, condition)?;
+    let symbol = parts::symbol(name, cx)?;
     cx.tallies.conditions_cut += u64::from(cut);
     let original = TradeId::from_u64(original);
     let mut tick = Tick::correction(symbol, at, cx.now, original, corrected, sale).with_tape(tape);
@@ -241,7 +227,7 @@ fn cancel<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i
     let id = required(f.i, "i")?.int::<u64>()?;
     let at = time(f, cx)?;
     let (venue, tape) = (letter(f.x)?, tape(f.z)?);
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let symbol = parts::symbol(name, cx)?;
     let mut tick = Tick::cancel(symbol, at, cx.now, TradeId::from_u64(id)).with_tape(tape);
     tick.source = cx.source;
     Ok(at_venue(tick, venue))
@@ -263,7 +249,7 @@ fn status<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Option<Tick>, 
     let name = required(f.symbol, "S")?.text()?;
     let at = time(f, cx)?;
     let tape = tape(f.z)?;
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let symbol = parts::symbol(name, cx)?;
     let mut tick = Tick::halt(symbol, at, cx.now, halted).with_tape(tape);
     tick.source = cx.source;
     Ok(Some(tick))
@@ -315,27 +301,7 @@ fn at_venue(tick: Tick, letter: Option<u8>) -> Tick {
     }
 }
 
-/// Up to four codes, and whether there were more.
-fn conditions<'i>(field: Option<Value<'_, 'i>>) -> Result<([u8; 4], bool), Fault<'i>> {
-    let (mut codes, mut n, mut fault) = ([0; 4], 0, None);
-    let mut take = |scalar: Scalar<'i>| match letter(Some(scalar)) {
-        Ok(None | Some(b' ' | b'@')) => {}
-        Ok(Some(code)) => {
-            if let Some(slot) = codes.get_mut(n) {
-                *slot = code;
-            }
-            n += 1;
-        }
-        Err(error) => fault = Some(error),
-    };
-    if let Some(value) = field
-        && !value.elements(|element| take(element.scalar()))
-        && let Some(scalar) = value.field()
-    {
-        take(scalar);
-    }
-    match fault {
-        Some(fault) => Err(fault),
-        None => Ok((codes, n > codes.len())),
-    }
+/// What a scalar is as a condition; a regular sale is none.
+fn condition<'i>(scalar: Scalar<'i>) -> Result<Option<u8>, Fault<'i>> {
+    Ok(letter(Some(scalar))?.filter(|code| !matches!(code, b' ' | b'@')))
 }

@@ -4,6 +4,7 @@ use crate::model::{Bar, BarOrigin, Nanos, Notional, Tick, UnixNanos, UpstreamBar
 
 use super::field::{Context, Number, bar_notional};
 use super::json::{Fault, Field, Scalar, required};
+use super::parts;
 use super::reject::Reason;
 
 /// The numbers of a bar as a message has them.
@@ -82,7 +83,7 @@ pub fn settle<'i>(
     cx: &mut Context<'_>,
     out: &mut Vec<Tick>,
 ) -> Result<(), Fault<'i>> {
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let symbol = parts::symbol(name, cx)?;
     let (source, origin) = (cx.source, BarOrigin::Live);
     let bar = UpstreamBar { symbol, source, origin, seconds, closed, has_notional, ts_recv: received, bar };
     let ticks = bar.to_ticks();

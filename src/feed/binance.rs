@@ -15,6 +15,7 @@ use super::binance_scan;
 use super::dialect::Dialect;
 use super::field::{AHEAD_MAX, Context, EARLIEST, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
+use super::parts;
 use super::reject::Reason;
 use super::scan::Spare;
 
@@ -279,14 +280,13 @@ fn trade<'i>(
     let q = required(f.q, "q")?;
     let size = cx.size(Number::Text(q.text()?.as_bytes())).map_err(|reason| (reason, q))?;
     notional(price, size).map_err(|reason| (reason, p))?;
-    let t = f.t.ok_or((Reason::TimeMissing, Scalar::Text("T")))?;
-    let at = cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?;
+    let at = parts::time_ms(f.t, "T", cx)?;
     let id = required(id, id_name)?.int::<u64>()?;
     let market = match f.x {
         Some(x) => x.text()? == "MARKET",
         None => true,
     };
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let symbol = parts::symbol(name, cx)?;
     let mut tick = Tick::trade(symbol, at, received, price, size)
         .with_id(TradeId::from_u64(id))
         .with_contiguous_sequence(id);
@@ -316,7 +316,7 @@ fn book_ticker<'i>(f: &Fields<'_, 'i>, received: UnixNanos, cx: &mut Context<'_>
         Some(t) => cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?,
         None => received,
     };
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let symbol = parts::symbol(name, cx)?;
     let mut tick = Tick::quote(symbol, at, received, bid, ask);
     tick.source = cx.source;
     Ok(tick)

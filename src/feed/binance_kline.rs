@@ -7,6 +7,7 @@ use crate::model::{Tick, UnixNanos};
 use super::bar::{self, BarFields};
 use super::field::Context;
 use super::json::{Fault, Field, Scalar, Value, required};
+use super::parts;
 use super::reject::Reason;
 
 /// Seconds of an interval that bars may have; longer ones are weeks and months of the vendor's own.
@@ -86,8 +87,7 @@ pub fn kline<'i>(
         return Ok(());
     }
     let name = required(k.symbol, "s")?.text()?;
-    let t = k.start.ok_or((Reason::TimeMissing, Scalar::Text("t")))?;
-    let start = cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?;
+    let start = parts::time_ms(k.start, "t", cx)?;
     let fields = BarFields {
         open: (k.open, "o"),
         high: (k.high, "h"),

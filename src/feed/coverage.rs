@@ -121,7 +121,8 @@ impl Coverage {
         }
         cover.unserved = None;
         if let Some(from) = cover.gap.take() {
-            let to = at.max(from);
+            // Clocks are guesses, and a gap that ends where it began would never be ended.
+            let to = at.max(from + Nanos(1));
             cover.certain = to;
             cover.served.clear();
             self.close_gap(source, symbol, from, to, out);
@@ -349,6 +350,17 @@ mod tests {
         assert_eq!(gaps(&out)[1..], [(at(10), at(18))]);
         let fill = RestWish::Fill { source: 1, symbol: S, from: at(10), to: at(18) };
         assert_eq!((coverage.next_wish(), coverage.next_wish()), (Some(fill), None));
+    }
+
+    #[test]
+    fn a_gap_that_by_a_skewed_clock_ends_before_it_began_is_ended_all_the_same() {
+        let mut coverage = Coverage::default();
+        let mut out = Vec::new();
+        coverage.want(0, S, Class::Trades, at(0));
+        coverage.hold((0, 0), S, Class::Trades, at(1), &mut out);
+        coverage.drop((0, 0), S, Class::Trades, at(10), at(16), &mut out);
+        coverage.hold((0, 0), S, Class::Trades, at(9), &mut out);
+        assert_eq!(gaps(&out), [(at(10), UnixNanos::MAX), (at(10), at(10) + Nanos(1))]);
     }
 
     #[test]

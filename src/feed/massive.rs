@@ -12,13 +12,14 @@
 //!
 //! This is the general way; trades and quotes in their usual form are read by [`massive_scan`].
 
-use crate::model::{Price, Size, Tick, TradeId, UnixNanos, Venue};
+use crate::model::{Tick, TradeId, UnixNanos, Venue};
 
 use super::bar::{self, BarFields};
 use super::dialect::Dialect;
 use super::field::{Context, Number, notional};
 use super::json::{Fault, Field, Json, Scalar, Value, required};
 use super::massive_scan;
+use super::parts;
 use super::reject::Reason;
 use super::scan::Spare;
 
@@ -169,11 +170,8 @@ fn status(f: &Fields<'_, '_>, cx: &mut Context<'_>) {
 /// A second's or a minute's bar, as long as its two times say.
 fn aggregate<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>, out: &mut Vec<Tick>) -> Result<(), Fault<'i>> {
     let name = required(f.sym, "sym")?.text()?;
-    let s = f.s.ok_or((Reason::TimeMissing, Scalar::Text("s")))?;
-    let start = cx.time_ms(s.millis()?).map_err(|reason| (reason, s))?;
-    let e = f.e.ok_or((Reason::TimeMissing, Scalar::Text("e")))?;
-    let end = cx.time_ms(e.millis()?).map_err(|reason| (reason, e))?;
-    let seconds = bar::seconds(start, end).ok_or((Reason::BarLength, e))?;
+    let (start, end) = (parts::time_ms(f.s, "s", cx)?, parts::time_ms(f.e, "e", cx)?);
+    let seconds = bar::seconds(start, end).ok_or((Reason::BarLength, f.e.unwrap_or(Scalar::Null)))?;
     let fields = BarFields {
         open: (f.o, "o"),
         high: (f.h, "h"),
@@ -192,22 +190,15 @@ fn aggregate<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>, out: &mut Vec<Tick>) 
 
 /// The halt or the reopening that an LULD tells of, if it tells of one.
 fn halt<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Option<Tick>, Fault<'i>> {
-    let (mut halted, mut fault) = (None, None);
-    let mut read = |scalar: Scalar<'i>| match scalar.int::<u64>() {
-        Ok(LULD_HALTED) => halted = Some(true),
-        Ok(LULD_REOPENED) => halted = Some(false),
-        Ok(_) => {}
-        Err(error) => fault = Some(error),
-    };
-    if let Some(indicators) = f.i
-        && !indicators.elements(|element| read(element.scalar()))
-        && let Some(scalar) = indicators.field()
-    {
-        read(scalar);
-    }
-    if let Some(fault) = fault {
-        return Err(fault);
-    }
+    let mut halted = None;
+    parts::each(f.i, |indicator| {
+        match indicator.int::<u64>()? {
+            LULD_HALTED => halted = Some(true),
+            LULD_REOPENED => halted = Some(false),
+            _ => {}
+        }
+        Ok(())
+    })?;
     let Some(halted) = halted else { return Ok(None) };
     let name = required(f.ticker.or(f.sym), "T")?.text()?;
     let t = f.t.ok_or((Reason::TimeMissing, Scalar::Text("t")))?;
@@ -216,7 +207,7 @@ fn halt<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Option<Tick>, Fa
         millis => cx.time_ms(millis),
     };
     let at = at.map_err(|reason| (reason, t))?;
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let symbol = parts::symbol(name, cx)?;
     let mut tick = Tick::halt(symbol, at, cx.now, halted);
     tick.source = cx.source;
     Ok(Some(tick))
@@ -235,8 +226,7 @@ fn trade<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>
     };
     let size = cx.size(number).map_err(|reason| (reason, s))?;
     notional(price, size).map_err(|reason| (reason, p))?;
-    let t = f.t.ok_or((Reason::TimeMissing, Scalar::Text("t")))?;
-    let at = cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?;
+    let at = parts::time_ms(f.t, "t", cx)?;
     let sequence = f.q.map(Scalar::int::<u64>).transpose()?;
     let id = f.i.and_then(Value::field).map(Scalar::text).transpose()?;
     let venue = f.x.map(Scalar::int::<u8>).transpose()?;
@@ -245,8 +235,8 @@ fn trade<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>
         return Err((Reason::BadNumber, f.z.unwrap_or(Scalar::Null)));
     }
     let trf = f.trfi.map(Scalar::int::<u8>).transpose()?;
-    let (conditions, cut) = conditions(f.c)?;
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let (conditions, cut) = parts::codes(f.c, condition)?;
+    let symbol = parts::symbol(name, cx)?;
     cx.tallies.conditions_cut += u64::from(cut);
     let mut tick = Tick::trade(symbol, at, cx.now, price, size)
         .with_id(TradeId::from_text(id.unwrap_or("").as_bytes()))
@@ -263,29 +253,13 @@ fn trade<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>
 
 fn quote<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>> {
     let name = required(f.sym, "sym")?.text()?;
-    let mut side = |price: Field<'i>, size: Field<'i>| -> Result<(Price, Size), Fault<'i>> {
-        let price = match price {
-            Some(p) => cx.side_price(p.number()?).map_err(|reason| (reason, p))?,
-            None => Price(0),
-        };
-        let size = match size {
-            Some(s) => cx.size(s.number()?).map_err(|reason| (reason, s))?,
-            None => Size(0),
-        };
-        Ok((price, size))
-    };
-    let bid = side(f.bp, f.bs)?;
-    let ask = side(f.ap, f.r#as)?;
-    if bid.0 == Price(0) && ask.0 == Price(0) {
-        return Err((Reason::PriceZero, f.bp.or(f.ap).unwrap_or(Scalar::Null)));
-    }
-    let t = f.t.ok_or((Reason::TimeMissing, Scalar::Text("t")))?;
-    let at = cx.time_ms(t.millis()?).map_err(|reason| (reason, t))?;
+    let [bid, ask] = parts::sides((f.bp, f.bs), (f.ap, f.r#as), cx)?;
+    let at = parts::time_ms(f.t, "t", cx)?;
     let bid_venue = f.bx.map(Scalar::int::<u8>).transpose()?.unwrap_or(0);
     let ask_venue = f.ax.map(Scalar::int::<u8>).transpose()?.unwrap_or(0);
     let tape = f.z.map(Scalar::int::<u8>).transpose()?.unwrap_or(0);
-    let (conditions, _) = conditions(f.c)?;
-    let symbol = cx.symbol(name.as_bytes()).map_err(|reason| (reason, Scalar::Text(name)))?;
+    let (conditions, _) = parts::codes(f.c, condition)?;
+    let symbol = parts::symbol(name, cx)?;
     let mut tick = Tick::quote(symbol, at, cx.now, bid, ask)
         .with_quote_venues(Venue(bid_venue), Venue(ask_venue))
         .with_tape(tape);
@@ -294,29 +268,7 @@ fn quote<'i>(f: &Fields<'_, 'i>, cx: &mut Context<'_>) -> Result<Tick, Fault<'i>
     Ok(tick)
 }
 
-/// Up to four codes, of a trade's array or a quote's number, and whether there were more.
-fn conditions<'i>(field: Option<Value<'_, 'i>>) -> Result<([u8; 4], bool), Fault<'i>> {
-    let mut codes = [0; 4];
-    let mut n = 0;
-    let mut fault = None;
-    let mut take = |scalar: Scalar<'i>| match scalar.int::<u8>() {
-        Ok(0) => {}
-        Ok(code) => {
-            if let Some(slot) = codes.get_mut(n) {
-                *slot = code;
-            }
-            n += 1;
-        }
-        Err(error) => fault = Some(error),
-    };
-    if let Some(value) = field
-        && !value.elements(|element| take(element.scalar()))
-        && let Some(scalar) = value.field()
-    {
-        take(scalar);
-    }
-    match fault {
-        Some(fault) => Err(fault),
-        None => Ok((codes, n > codes.len())),
-    }
+/// What a scalar is as a condition; a regular sale is none.
+fn condition<'i>(scalar: Scalar<'i>) -> Result<Option<u8>, Fault<'i>> {
+    Ok(Some(scalar.int::<u8>()?).filter(|code| *code != 0))
 }

@@ -16,6 +16,7 @@ pub mod json;
 pub mod lines;
 pub mod massive;
 pub mod massive_scan;
+mod parts;
 pub mod pipe;
 pub mod pool;
 pub mod reject;

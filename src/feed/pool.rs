@@ -15,6 +15,7 @@ mod answer;
 mod assign;
 mod backoff;
 mod ceiling;
+mod everyone;
 mod member;
 mod options;
 mod order;
@@ -35,6 +36,7 @@ use super::lines::Line;
 use super::session::{Answer, Ask, Class};
 use backoff::Jitter;
 use ceiling::Ceiling;
+use everyone::Everyone;
 use member::{Member, Next, RETIRE_MAX, State};
 use roster::Roster;
 
@@ -55,6 +57,9 @@ pub struct Pool {
     class: Class,
     members: Vec<Member>,
     roster: Roster,
+    everyone: Everyone,
+    /// The place of `*` in the roster, while it is wanted.
+    everyone_at: Option<usize>,
     ceiling: Ceiling,
     jitter: Jitter,
     orders: VecDeque<Order>,
@@ -84,6 +89,8 @@ impl Pool {
             class: options.asks.class(),
             members,
             roster: Roster::default(),
+            everyone: Everyone::default(),
+            everyone_at: None,
             ceiling: Ceiling::default(),
             jitter: Jitter::new(seed),
             orders: VecDeque::new(),
@@ -211,6 +218,7 @@ impl Pool {
             return;
         }
         member.count_message(text.len(), cx.now);
+        let before = out.len();
         // What a connection says of itself after we have given it up changes nothing; its data is as good as any.
         if member.session.is_control(text) && member.state != State::Closing {
             let mut answers = std::mem::take(&mut self.answers);
@@ -228,10 +236,10 @@ impl Pool {
             self.answers = answers;
             self.balance(cx, coverage, out);
         } else {
-            let before = out.len();
             parse_line(member.dialect.as_mut(), Line::Whole(text), cx, out);
             member.note_data(&out[before..], cx.now);
         }
+        self.meet(before, cx, coverage, out);
     }
 
     /// A ping or a pong came: the peer lives.
@@ -382,7 +390,7 @@ impl Pool {
             }
         }
         if member.falls_stale(now, &self.options.limits) {
-            let held = self.roster.entries().iter().filter(|entry| entry.held.has(slot)).count();
+            let held = self.held(slot, |_| true);
             if held > 0 {
                 let seconds = self.options.limits.stale_after.0 / 1_000_000_000;
                 self.note(slot, &format!("no data of its {held} symbols for {seconds} s, though it lives"));
@@ -429,14 +437,20 @@ impl Pool {
     pub fn hand_over(&mut self, report: &mut Report) {
         let pool = &self.options.name;
         for (slot, member) in self.members.iter().enumerate() {
-            let held = self.roster.entries().iter().filter(|entry| entry.held.has(slot));
-            let guests = held.clone().filter(|entry| entry.home != Some(slot)).count();
-            member.hand_over(pool, held.count(), guests, report);
+            let (held, guests) = (self.held(slot, |_| true), self.held(slot, |home| home != Some(slot)));
+            member.hand_over(pool, held, guests, report);
         }
         report.count(format!("feed.{pool}.symbols_homeless"), self.homeless);
         report.count(format!("feed.{pool}.symbols_left_out"), self.left_out);
         report.count(format!("feed.{pool}.pool_notes_left_out"), self.notes_left_out);
         report.notes.append(&mut self.notes);
+    }
+
+    /// How many symbols a member serves whose home is like that.
+    fn held(&self, slot: usize, is_counted: impl Fn(Option<usize>) -> bool) -> usize {
+        let held =
+            self.roster.entries().iter().filter(|entry| entry.held.has(slot) && is_counted(entry.home));
+        held.map(|entry| self.everyone.count(entry.id)).sum()
     }
 
     /// When a member that rests may be tried; `None` where it does not rest, or as long as others fill the account.

@@ -126,8 +126,13 @@ impl<'a> Cursor<'a> {
         if !(1..=4).contains(&len) || (text >> (len * 8 + 8)) as u8 != b':' {
             return None;
         }
+        let key = (text & ((1 << (len * 8)) - 1)) as u32;
+        // A key that ends in NUL would be packed as the one without it.
+        if key >> (len * 8 - 8) == 0 {
+            return None;
+        }
         self.at += len + 4;
-        Some((text & ((1 << (len * 8)) - 1)) as u32)
+        Some(key)
     }
 
     /// A run of digits, and how many they are: one to 18.

@@ -165,7 +165,7 @@ pub fn symbols(names: &[String]) -> Result<Vec<Symbol>, (&str, crate::model::Sym
     let mut seen = HashSet::new();
     let mut list = Vec::with_capacity(names.len());
     for name in names {
-        let symbol = Symbol::new(name.trim().as_bytes()).map_err(|error| (name.as_str(), error))?;
+        let symbol = Symbol::or_every(name.trim().as_bytes()).map_err(|error| (name.as_str(), error))?;
         if seen.insert(symbol) {
             list.push(symbol);
         }

@@ -26,7 +26,7 @@ impl SymbolId {
 pub const SYMBOL_BYTES_MAX: usize = 32;
 
 /// A checked symbol name: 1 to 32 printable ASCII bytes without quote, backslash, comma or asterisk, so it needs no escape
-/// in JSON, can stand in a list, and is never a wildcard.
+/// in JSON, can stand in a list, and is no wildcard, but for [`Symbol::EVERY`], which no record and no client can name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Symbol {
     len: u8,
@@ -51,6 +51,18 @@ pub enum SymbolError {
 }
 
 impl Symbol {
+    /// `*`: what a feed asks a vendor for to be sent every symbol. It has no number of its own.
+    pub const EVERY: Self = {
+        let mut bytes = [0; SYMBOL_BYTES_MAX];
+        bytes[0] = b'*';
+        Self { len: 1, bytes }
+    };
+
+    /// Checks a name that may be [`Symbol::EVERY`]: of a feed's own lists, and of a vendor's answers to them.
+    pub fn or_every(name: &[u8]) -> Result<Self, SymbolError> {
+        if name == b"*" { Ok(Self::EVERY) } else { Self::new(name) }
+    }
+
     /// Checks a name.
     pub fn new(name: &[u8]) -> Result<Self, SymbolError> {
         if name.is_empty() {
@@ -70,7 +82,7 @@ impl Symbol {
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        // Checked to be ASCII in `new`, the only constructor.
+        // Checked to be ASCII in `new`, the only constructor; the one constant is, too.
         std::str::from_utf8(self.as_bytes()).unwrap_or("")
     }
 

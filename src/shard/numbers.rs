@@ -2,6 +2,9 @@
 //!
 //! A number that goes back is nobody's hole: it is counted and let through. Only a run of numbers that all went back, each one
 //! after the other, is a venue that began anew; two venues under one name never make such a run.
+//!
+//! A hole across a gap is that gap's, whichever is known first: a connection that is cut loses what comes then, and no message before.
+//! It has no time of its own, so that bars say what the gap says, and no more once that is filled.
 
 use crate::model::UnixNanos;
 
@@ -21,6 +24,13 @@ pub struct Hole {
     pub to: UnixNanos,
     /// When it was found, by the clock that closes bars.
     since: UnixNanos,
+}
+
+impl Hole {
+    /// Whether it has some time in `[start, end)`.
+    fn overlaps(&self, start: UnixNanos, end: UnixNanos) -> bool {
+        self.from < self.to && self.from < end && self.to > start
+    }
 }
 
 /// What a number means.
@@ -46,9 +56,20 @@ pub struct Numbers {
     holes: Vec<Hole>,
     back_next: u64,
     back_run: u32,
+    /// Where the latest gap ends that was told since the last hole.
+    gap_to: UnixNanos,
 }
 
 impl Numbers {
+    /// Trades of `[from, to)` are known to be missing, some or all. Returns the time that holes had which are this gap's.
+    pub fn gap(&mut self, from: UnixNanos, to: UnixNanos) -> Option<(UnixNanos, UnixNanos)> {
+        // One that has no end yet is told once more when it has.
+        self.gap_to = if self.gap_to == UnixNanos::MAX { to } else { to.max(self.gap_to) };
+        let across = self.holes.iter_mut().filter(|hole| hole.overlaps(from, to));
+        let times = across.map(|hole| (std::mem::replace(&mut hole.from, hole.to), hole.to));
+        times.reduce(|one, next| (one.0.min(next.0), one.1.max(next.1)))
+    }
+
     /// Takes the low half of the number expected next, where the owner counted on by himself, and says the whole of it.
     fn caught_up(&self, low: u32) -> Option<u64> {
         self.next.map(|next| next.wrapping_add(u64::from(low.wrapping_sub(next as u32))))
@@ -62,7 +83,7 @@ impl Numbers {
     /// Whether something in `[start, end)` is still to come.
     #[inline]
     pub fn overlaps(&self, start: UnixNanos, end: UnixNanos) -> bool {
-        self.holes.iter().any(|hole| hole.from < end && hole.to > start)
+        self.holes.iter().any(|hole| hole.overlaps(start, end))
     }
 
     /// A number came that is not the expected one, whose low half the owner has counted up to `low`. `ts` is when its trade happened and
@@ -85,6 +106,12 @@ impl Numbers {
             }
             let given_up = (self.holes.len() == HOLES_MAX).then(|| self.holes.remove(0));
             let (from, to) = (before.min(ts), UnixNanos(before.max(ts).0.saturating_add(1)));
+            let is_gaps = self.gap_to > before;
+            if is_gaps && self.gap_to != UnixNanos::MAX {
+                // Numbers that are missing after it are another hole.
+                self.gap_to = UnixNanos::MIN;
+            }
+            let from = if is_gaps { to } else { from };
             self.holes.push(Hole { first: next, end: number, from, to, since: clock });
             return Said::Opened(given_up);
         }

@@ -26,6 +26,8 @@ LONG_S = 60
 # After the last tick: the settling of REST, retries, and the close of the last bars.
 FILL_S = 60
 KILLS, KILLS_SHORT, STALL_S = 100, 10, 1
+# No capture is longer.
+CAPTURE_S = 400
 # No venue gets there by itself: it waits for the order.
 BY_ORDER = ("--wait-topics", 1_000_000)
 
@@ -235,7 +237,7 @@ async def captures_served_live_make_the_bars_of_the_file(options):
     paths = [Path(folder) / name for name in CAPTURES] if folder else [DATA / name for name in CUTS]
     timeframes, notes = ["1s", "1m"], []
     for path, kindred in zip(paths, ("binance", "binance-futures")):
-        flags = ["--venue", kindred, "--recording", path, "--format", "binance", "--speed", 20, "--linger", "60s", *BY_ORDER]
+        flags = ["--venue", kindred, "--recording", path, "--format", "binance", "--speed", options.speed, "--linger", "60s", *BY_ORDER]
         with Venue(options.feedsim, *flags) as venue:
             lines = feed("capture", venue, ["BTCUSDT"], form="binance", rest=False)
             bars = 'timeframes = ["1s", "1m"]\nclock = "event"'
@@ -243,7 +245,7 @@ async def captures_served_live_make_the_bars_of_the_file(options):
                 client = Client()
                 await client.follow(engine.url, timeframes, trades=False)
                 await begin(venue, 1)
-                over = await until(lambda: venue.counts()["state"] == "over", 120)
+                over = await until(lambda: venue.counts()["state"] == "over", CAPTURE_S / options.speed + PATIENCE_S * 3)
                 require(over, f"it never began or ended: {venue.counts()} {engine.err}")
                 wanted = model(options.engine, path, "binance", timeframes, venue.work / "model.ndjson")
                 # The newest bar of each length is still open: no later trade has closed it.

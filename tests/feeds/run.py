@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs the promises of feeds end to end: a venue that misbehaves on request, on real sockets, against a real engine.
 
-    tests/feeds/run.py FEEDSIM [--engine BINARY] [--seconds N] [--seed N] [WORD...]
+    tests/feeds/run.py FEEDSIM [--engine BINARY] [--seconds N] [--speed N] [--seed N] [WORD...]
 
 Without an engine only what the venue itself promises, with the packages `websockets` and `massive` as its clients. `--seconds`
-is how long the storm of faults lasts (12; by hand 300). With words, only the promises whose name contains one of them.
-TICKWIRE_CAPTURES names a directory with the full captures that tests/data was cut from. Exit 0 when all promises are kept.
+is how long the storm of faults lasts (12; by hand 300), and `--speed` how many times as fast as they were recorded captures are
+served (20). With words, only the promises whose name contains one of them. TICKWIRE_CAPTURES names a directory with the full
+captures that tests/data was cut from, which take six minutes each at speed 1. Exit 0 when all promises are kept.
 """
 
 import argparse
@@ -25,6 +26,7 @@ def main():
     parser.add_argument("feedsim", type=lambda path: Path(path).resolve())
     parser.add_argument("--engine", type=lambda path: Path(path).resolve())
     parser.add_argument("--seconds", type=int, default=12)
+    parser.add_argument("--speed", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("words", nargs="*")
     options = parser.parse_intermixed_args()

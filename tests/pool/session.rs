@@ -11,7 +11,7 @@ fn world(members: usize, n: usize) -> World {
 }
 
 fn named(names: &[&str]) -> Vec<Symbol> {
-    names.iter().map(|name| Symbol::new(name.as_bytes()).unwrap()).collect()
+    names.iter().map(|name| Symbol::or_every(name.as_bytes()).unwrap()).collect()
 }
 
 fn counter(world: &mut World, name: &str) -> u64 {
@@ -171,6 +171,80 @@ fn universes_read_anew_change_only_what_differs() {
         [r#"{"action":"subscribe","params":"T.S3"}"#, r#"{"action":"unsubscribe","params":"T.S0"}"#]
     );
     assert!(world.is_served(7), "what a command asked for stays");
+}
+
+#[test]
+fn every_symbol_is_one_subscription_and_each_that_was_seen_has_its_own_cover() {
+    let mut world = World::new(1, vec![options("massive", 1, named(&["*"]))]);
+    world.run(5_000);
+    assert_eq!(world.sent(0)[1].2, r#"{"action":"subscribe","params":"T.*"}"#);
+    [0, 1, 0].into_iter().for_each(|symbol| world.trade(symbol));
+    world.run(20_000);
+    assert_eq!([0, 1, 5].map(|symbol| world.is_served(symbol)), [true, true, false]);
+    assert_eq!(counter(&mut world, "feed.massive.m0.symbols"), 2);
+    let wire = world.current[&(0, 0)];
+    world.cut(wire, Loss::Reset);
+    world.run(40_000);
+    for symbol in [0, 1] {
+        let gaps = world.gaps(symbol);
+        assert_eq!(gaps.len(), 1, "S{symbol}: {gaps:?}");
+        assert!(gaps[0].1 - gaps[0].0 < 3_000 && world.is_served(symbol), "S{symbol}: {gaps:?}");
+    }
+    // The bars of both are wished for, and of nobody else.
+    let wishes: Vec<_> = std::iter::from_fn(|| world.coverage.next_wish()).collect();
+    let ids = [0, 1].map(|symbol| world.names.intern(format!("S{symbol}").as_bytes()).unwrap());
+    for id in ids {
+        assert!(wishes.iter().any(|wish| matches!(wish, RestWish::Fill { symbol, .. } if *symbol == id)));
+    }
+    assert_eq!(wishes.len(), 2, "{wishes:?}");
+    world.trade(5);
+    world.run(41_000);
+    assert!(world.is_served(5) && world.gaps(5).is_empty(), "nothing was known of it before");
+    let sent = world.sent(0);
+    assert_eq!(sent.iter().filter(|(_, _, text)| text.contains("T.")).count(), 2, "{sent:?}");
+}
+
+#[test]
+fn every_symbol_goes_to_another_member_when_its_own_is_lost() {
+    let mut world = World::new(1, vec![options("massive", 2, named(&["*"]))]);
+    world.run(15_000);
+    (0..3).for_each(|symbol| world.trade(symbol));
+    world.run(16_000);
+    assert_eq!(counter(&mut world, "feed.massive.m1.symbols"), 0);
+    let wire = world.current[&(0, 0)];
+    world.cut(wire, Loss::Reset);
+    // Nobody has connected anew by then.
+    world.run(16_200);
+    assert_eq!(counter(&mut world, "feed.massive.m1.guests"), 3);
+    assert!((0..3).all(|symbol| world.is_served(symbol) && world.gaps(symbol).len() == 1));
+    world.run(40_000);
+    assert_eq!(counter(&mut world, "feed.massive.m0.symbols"), 3, "at home again");
+    assert!((0..3).all(|symbol| world.is_served(symbol) && world.gaps(symbol).len() == 1));
+}
+
+#[test]
+fn a_list_may_become_every_symbol_and_a_list_again() {
+    let read = |text: &str| {
+        let written: universe::Written = toml::from_str(text).unwrap();
+        Universes::default().with(&written).unwrap()
+    };
+    let mut it = options("massive", 1, Vec::new());
+    it.members[0].universes = vec!["tech:top".to_owned()];
+    it.universes = read(r#""tech:top" = ["S0", "S1"]"#);
+    let mut world = World::new(1, vec![it]);
+    world.run(15_000);
+    // Whatever stands beside it is in it.
+    world.command(0, FeedCommand::Reload(read(r#""tech:top" = ["S1", "*"]"#)));
+    world.run(16_000);
+    world.command(0, FeedCommand::Subscribe { symbols: named(&["S7"]), member: None });
+    (0..3).for_each(|symbol| world.trade(symbol));
+    world.run(18_000);
+    assert!((0..3).all(|symbol| world.is_served(symbol)));
+    world.command(0, FeedCommand::Reload(read(r#""tech:top" = ["S1"]"#)));
+    world.run(20_000);
+    assert_eq!((0..3).map(|symbol| world.is_served(symbol)).collect::<Vec<_>>(), [false, true, false]);
+    let subscribed = &world.wires[world.current[&(0, 0)]].subscribed;
+    assert_eq!(subscribed.iter().collect::<Vec<_>>(), ["T.S1"]);
 }
 
 #[test]

@@ -385,7 +385,8 @@ impl World {
         );
         for wire in 0..self.wires.len() {
             let it = &self.wires[wire];
-            if !it.over && !it.stalled && it.subscribed.contains(&param) {
+            let subscribes = it.subscribed.contains(&param) || it.subscribed.contains("T.*");
+            if !it.over && !it.stalled && subscribes {
                 self.say(wire, text.clone());
             }
         }

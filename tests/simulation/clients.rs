@@ -676,7 +676,7 @@ impl Stand {
 type Frame<'a> = (u8, &'a [u8], usize);
 
 /// The server's next frame, once all of it is there.
-fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
+pub fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
     let [first, second, ..] = *bytes else { return Ok(None) };
     if first & 0x80 == 0 || second & 0x80 != 0 {
         return Err(format!("a frame that begins {first:#x} {second:#x}"));

@@ -1,9 +1,10 @@
 //! Gaps: which bars say that they are incomplete, and which no longer.
 
 use tickwire::model::{Bar, BarFlags, BarOrigin, EventKind, Reason, SymbolId, UnixNanos};
-use tickwire::shard::{Refusal, Verdict};
+use tickwire::shard::{CandleOptions, Refusal, Verdict};
 
 use super::model::{MS, Random, SECOND, START, Trade, World, group, options, vendors};
+use super::rules::filled;
 
 const OPEN: i64 = UnixNanos::MAX.0;
 
@@ -102,6 +103,64 @@ fn a_hole_in_the_numbers_marks_its_bars_until_it_is_filled_or_for_good() {
     }
 }
 
+#[test]
+fn a_hole_across_a_gap_is_that_gaps_and_heals_with_it() {
+    // The symbol's next trade comes before the gap is told, as a dead connection is found late, when others have long taken over;
+    // before its bars come; or after them. And there may be another hole, which stays one.
+    for (next_trade, another) in (0..3).flat_map(|next| [(next, false), (next, true)]) {
+        let mut world = World::new(options("1s,5s,1m"));
+        let numbered = |ms, id| Trade { contiguous: true, ..trade(ms, id) };
+        let minute = START + 60 * SECOND;
+        let after = [numbered(61_500, 10), numbered(64_200, 14), numbered(64_800, 15)];
+        let late = |id: u64| numbered(64_000, id);
+        world.trade(&after[0]);
+        // Numbers 11 to 13 are of a second that nobody was sent.
+        let gap = |world: &mut World| {
+            world.pass_to(world.now.max(minute + 3_300 * MS));
+            if next_trade > 0 {
+                world.gap(SymbolId(0), minute + 2_700 * MS, OPEN);
+            }
+            world.gap(SymbolId(0), minute + 2_700 * MS, minute + 3_900 * MS);
+        };
+        let missed = [numbered(62_800, 11), numbered(62_900, 12), numbered(63_100, 13)];
+        let bars = group(&missed, SECOND);
+        let backfill = |world: &mut World| {
+            world.pass_to(world.now.max(minute + 4_500 * MS));
+            for bar in bars.values() {
+                let verdict = world.upstream(&vendors(0, BarOrigin::Backfill, 1, *bar));
+                assert_eq!(verdict, Verdict::Accepted);
+            }
+        };
+        let trades = |world: &mut World| {
+            world.trade(&after[1]);
+            world.trade(&after[2]);
+            if another {
+                world.trade(&numbered(65_100, 18));
+            }
+            world.pass_to(minute + 6_300 * MS);
+        };
+        for step in 0..3 {
+            if step == next_trade {
+                trades(&mut world);
+            }
+            match step {
+                0 => gap(&mut world),
+                1 => backfill(&mut world),
+                _ => {}
+            }
+        }
+        // One of them comes yet: the vendor's bar has it.
+        let tick = Trade { ts: missed[1].ts, ..late(12) }.tick(1, world.now);
+        assert_eq!(world.apply(&tick), Verdict::Refused(Refusal::Backfilled));
+        world.pass_to(START + 200 * SECOND);
+        let of = |level, second: i64| world.follower.names(0, level, START + second * SECOND);
+        let want: &[&str] = if another { &["incomplete"] } else { &[] };
+        assert_eq!([of(0, 61), of(0, 62), of(0, 63)], [[""; 0]; 3]);
+        assert_eq!([of(0, 64), of(1, 60), of(2, 60)], [want, want, want], "{next_trade} {another}");
+        world.check_ledger();
+    }
+}
+
 /// Trades of ten minutes, of which those in some intervals are lost, and what the shard is told of that.
 struct Lossy {
     world: World,
@@ -110,12 +169,17 @@ struct Lossy {
 }
 
 fn lossy(seed: u64, list: &str) -> Lossy {
+    lossy_under(seed, options(list), 900)
+}
+
+/// The same under other rules, a trade every `pace_ms` at the latest.
+fn lossy_under(seed: u64, options: CandleOptions, pace_ms: u64) -> Lossy {
     let mut random = Random(seed * 2 + 1);
-    let mut world = World::new(options(list));
+    let mut world = World::new(options);
     let (mut all, mut lost, mut missing) = (Vec::new(), Vec::new(), None);
     let (mut now, mut id, mut heard) = (START, 1, START);
     while now < START + 599 * SECOND {
-        now += random.below(900) as i64 * MS;
+        now = (now + random.below(pace_ms) as i64 * MS).min(START + 599 * SECOND);
         world.pass_to(now);
         if random.one_in(25) {
             missing = match missing {
@@ -151,6 +215,60 @@ fn lossy(seed: u64, list: &str) -> Lossy {
     Lossy { world, all, lost }
 }
 
+/// What the vendor has of intervals with something lost, and zeros where he has nothing.
+fn answer(all: &[Trade], lost: &[(i64, i64)], len: i64) -> Vec<Bar> {
+    let wanted = group(all, len);
+    let nothing = |start| Bar { start: UnixNanos(start), ..Bar::default() };
+    (0..600 * SECOND / len)
+        .map(|n| START + n * len)
+        .filter(|start| lost.iter().any(|&(from, to)| from < start + len && to > *start))
+        .map(|start| wanted.get(&start).copied().unwrap_or(nothing(start)))
+        .collect()
+}
+
+#[test]
+fn a_vendors_silence_about_quiet_intervals_leaves_no_bar_incomplete_filled_or_not() {
+    let (mut flat, mut quiet) = (0, 0);
+    for seed in 0..60 {
+        let seconds: u32 = if seed % 2 == 0 { 1 } else { 60 };
+        let fills = seed % 3 > 0;
+        let list = "1s,5s,1m,5m";
+        let options = if fills { filled(list) } else { options(list) };
+        // A trade every five seconds: most are quiet, and now and then a minute is nearly so.
+        let Lossy { mut world, all, lost } = lossy_under(seed + 500, options, 10_000);
+        let asked = answer(&all, &lost, i64::from(seconds) * SECOND);
+        quiet += asked.iter().filter(|bar| bar.trades == 0).count();
+        for bar in &asked {
+            let verdict = world.upstream(&vendors(0, BarOrigin::Backfill, seconds, *bar));
+            assert_eq!(verdict, Verdict::Accepted);
+        }
+        // What lies above the last of them is still to close.
+        world.pass_to(START + 720 * SECOND);
+        for level in (0..world.levels()).filter(|level| world.len(*level) >= i64::from(seconds) * SECOND) {
+            let want = group(&all, world.len(level));
+            let held = &world.follower.held[&(0, level)];
+            let mut close = None;
+            for (start, held) in held {
+                let names: Vec<_> = held.flags.names().collect();
+                match want.get(start) {
+                    Some(bar) => assert_eq!((held.bar, &names[..]), (*bar, &[][..]), "{level} at {start}"),
+                    None => {
+                        flat += 1;
+                        assert!(fills, "a bar of nothing at {start}");
+                        assert_eq!(names, ["synthetic"], "level {level} at {start} of seed {seed}");
+                        assert_eq!(Some(held.bar.close), close, "it goes on at the last close");
+                    }
+                }
+                close = Some(held.bar.close);
+            }
+            let missing = want.keys().find(|start| !held.contains_key(start));
+            assert_eq!(missing, None, "level {level} of seed {seed}");
+        }
+        world.check_ledger();
+    }
+    assert!(flat > 1_000 && quiet > 1_000, "{flat} flat bars, {quiet} quiet intervals: nothing was tried");
+}
+
 #[test]
 fn a_bar_that_lacks_trades_says_so_and_one_that_lacks_none_after_backfill_does_not() {
     for seed in 0..60 {
@@ -166,14 +284,7 @@ fn a_bar_that_lacks_trades_says_so_and_one_that_lacks_none_after_backfill_does_n
                 assert!(touched || held.bar == want[start], "a wrong bar says nothing");
             }
         }
-        // What the vendor has, and zeros where he has nothing.
-        let wanted = group(&all, len);
-        let nothing = |start| Bar { start: UnixNanos(start), ..Bar::default() };
-        let intervals = (0..600 * SECOND / len).map(|n| START + n * len);
-        let mut asked: Vec<_> = intervals
-            .filter(|start| lost.iter().any(|&(from, to)| from < start + len && to > *start))
-            .map(|start| wanted.get(&start).copied().unwrap_or(nothing(start)))
-            .collect();
+        let mut asked = answer(&all, &lost, len);
         // In about their order, and some of them twice.
         let mut random = Random(seed + 77);
         for at in (1..asked.len()).rev() {
@@ -197,6 +308,30 @@ fn a_bar_that_lacks_trades_says_so_and_one_that_lacks_none_after_backfill_does_n
         let healed = world.follower.facts.iter().filter(|fact| fact.reason() == Reason::Backfill).count();
         assert!(asked.is_empty() || healed > 0);
         assert_eq!(world.candles.tallies().gaps_merged, 0);
+        world.check_ledger();
+    }
+}
+
+#[test]
+fn a_gap_told_of_what_a_vendor_has_given_is_over_when_he_gives_it_again() {
+    for origin in [BarOrigin::Backfill, BarOrigin::Polled] {
+        let mut world = World::new(options("1s,5s,1m"));
+        world.trade(&trade(4_500, 1));
+        world.pass_to(START + 8_000 * MS);
+        let bars = group(&[trade(5_200, 2), trade(6_300, 3)], SECOND);
+        let of =
+            |world: &World, level, second: i64| world.follower.names(0, level, START + second * SECOND).len();
+        for (round, origin) in [origin, BarOrigin::Backfill].into_iter().enumerate() {
+            // The second is wider than the first, and told when that is filled.
+            world.gap(SymbolId(0), START + (5_100 - round as i64 * 50) * MS, START + 6_900 * MS);
+            for bar in bars.values() {
+                let verdict = world.upstream(&vendors(0, origin, 1, *bar));
+                assert_eq!(verdict, Verdict::Accepted);
+            }
+            world.pass_to(world.now + 70 * SECOND);
+            let polled = usize::from(round == 0 && origin == BarOrigin::Polled);
+            assert_eq!([of(&world, 0, 5), of(&world, 0, 6), of(&world, 1, 5), of(&world, 2, 0)], [polled; 4]);
+        }
         world.check_ledger();
     }
 }

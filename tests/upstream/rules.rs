@@ -18,7 +18,7 @@ fn with_conditions(list: &str) -> CandleOptions {
     CandleOptions { conditions: Some(conditions), ..options(list) }
 }
 
-fn filled(list: &str) -> CandleOptions {
+pub fn filled(list: &str) -> CandleOptions {
     let calendars = CalendarRules::all(built_in("crypto-24x7").unwrap(), Anchor::Epoch);
     CandleOptions { calendars, fill: Some(Fill::default()), ..options(list) }
 }

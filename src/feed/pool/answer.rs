@@ -5,7 +5,7 @@ use crate::feed::field::Context;
 use crate::feed::session::Answer;
 use crate::model::{Nanos, Symbol, Tick, UnixNanos};
 
-use super::member::State;
+use super::member::{State, served_until, serves_from};
 use super::{NORMAL, Order, Pool};
 
 /// Renewals of one pool are spread over this, so that one at a time is away.
@@ -99,9 +99,9 @@ impl Pool {
             None if entry.wanted.has(slot) => {
                 entry.held.add(slot);
                 entry.taken_at = cx.now;
-                let member = &self.members[slot];
-                let at = cx.now + member.offset() + self.options.limits.gap_margin;
-                coverage.hold((cx.source, slot), entry.id, self.class, at, out);
+                let at = serves_from(&self.members, slot, cx.now, &self.options.limits);
+                let (line, class) = ((cx.source, slot), self.class);
+                self.everyone.each(entry.id, |id| coverage.hold(line, id, class, at, out));
             }
             // It was left before it was answered; the request to leave is under way.
             None => {}
@@ -126,8 +126,9 @@ impl Pool {
         let Some(place) = self.roster.place(symbol) else { return };
         let entry = self.roster.entry(place);
         if !entry.leaving.take(slot) && entry.held.take(slot) {
-            let until = self.members[slot].served_until(&self.options.limits);
-            coverage.drop((cx.source, slot), entry.id, self.class, until, cx.now, out);
+            let until = served_until(&self.members, slot, &self.options.limits);
+            let (line, class) = ((cx.source, slot), self.class);
+            self.everyone.each(entry.id, |id| coverage.drop(line, id, class, until, cx.now, out));
             self.members[slot].count_error();
             self.members[slot].to_ask.push_back((place, 0));
             self.dirty = true;

@@ -2,9 +2,9 @@
 
 use crate::feed::coverage::Coverage;
 use crate::feed::field::Context;
-use crate::model::{Symbol, Tick};
+use crate::model::{Symbol, SymbolId, Tick};
 
-use super::member::State;
+use super::member::{State, served_until};
 use super::roster::{Change, Seat, homes};
 use super::{FIRST_OPEN_MAX, LOOK_AGAIN, Pool};
 
@@ -27,7 +27,9 @@ impl Pool {
         out: &mut Vec<Tick>,
     ) {
         let limits = &self.options.limits;
-        let (homes, over) = homes(&self.options.members, &self.options.universes, limits.symbols_max);
+        let has_wildcard = self.options.session.has_wildcard;
+        let (homes, over) =
+            homes(&self.options.members, &self.options.universes, limits.symbols_max, has_wildcard);
         self.left_out = over as u64;
         if over > 0 {
             self.note_pool(&format!("{over} symbols are more than the members may have; they are left out"));
@@ -53,6 +55,10 @@ impl Pool {
         cx: &mut Context<'_>,
         coverage: &mut Coverage,
     ) {
+        if self.everyone_at.is_some() || symbols.contains(&Symbol::EVERY) {
+            return self
+                .note_pool("every symbol is what a feed's own lists say or do not say; nothing subscribed");
+        }
         let mut at_home: Vec<_> = (0..self.members.len()).map(|slot| self.roster.at_home(slot)).collect();
         for symbol in symbols {
             let known = self.roster.place(symbol).and_then(|place| self.roster.entry(place).home);
@@ -84,10 +90,16 @@ impl Pool {
     ) {
         let known = self.roster.place(&symbol).is_some_and(|place| self.roster.entry(place).home.is_some());
         let symbols = &mut cx.symbols;
-        let place = self.roster.settle(symbol, slot, pinned, || symbols.intern(symbol.as_bytes()).ok());
+        let wild = symbol == Symbol::EVERY;
+        let id = || if wild { Some(SymbolId::ANY) } else { symbols.intern(symbol.as_bytes()).ok() };
+        let place = self.roster.settle(symbol, slot, pinned, id);
+        if wild {
+            self.everyone_at = place;
+        }
         match place {
             Some(place) if !known => {
-                coverage.want(cx.source, self.roster.entry(place).id, self.class, cx.now);
+                let want = |id| coverage.want(cx.source, id, self.class, cx.now);
+                self.everyone.each(self.roster.entry(place).id, want);
             }
             Some(_) => {}
             None => {
@@ -108,7 +120,9 @@ impl Pool {
         let entry = self.roster.entry(place);
         if entry.home.take().is_some() {
             entry.pinned = false;
-            coverage.unwant(cx.source, entry.id, self.class, cx.now, out);
+            self.everyone_at = self.everyone_at.filter(|at| *at != place);
+            let unwant = |id| coverage.unwant(cx.source, id, self.class, cx.now, out);
+            self.everyone.each(entry.id, unwant);
         }
     }
 
@@ -141,8 +155,10 @@ impl Pool {
                     let asked = entry.asked.take(slot);
                     let held = entry.held.take(slot);
                     if held {
-                        let until = self.members[slot].served_until(&self.options.limits);
-                        coverage.leave((cx.source, slot), entry.id, self.class, until, cx.now, out);
+                        let until = served_until(&self.members, slot, &self.options.limits);
+                        let (line, class) = ((cx.source, slot), self.class);
+                        let leave = |id| coverage.leave(line, id, class, until, cx.now, out);
+                        self.everyone.each(entry.id, leave);
                     }
                     if asked || held {
                         self.members[slot].to_leave.push_back(place);
@@ -162,10 +178,9 @@ impl Pool {
         coverage: &mut Coverage,
         out: &mut Vec<Tick>,
     ) {
-        let member = &mut self.members[slot];
-        debug_assert!(!matches!(member.state, State::Resting { .. }));
-        let until = member.served_until(&self.options.limits);
-        member.empty();
+        debug_assert!(!matches!(self.members[slot].state, State::Resting { .. }));
+        let until = served_until(&self.members, slot, &self.options.limits);
+        self.members[slot].empty();
         for place in 0..self.roster.entries().len() {
             let entry = self.roster.entry(place);
             entry.wanted.take(slot);
@@ -173,7 +188,8 @@ impl Pool {
             entry.refused.take(slot);
             entry.leaving.take(slot);
             if entry.held.take(slot) {
-                coverage.drop((cx.source, slot), entry.id, self.class, until, cx.now, out);
+                let (line, class) = ((cx.source, slot), self.class);
+                self.everyone.each(entry.id, |id| coverage.drop(line, id, class, until, cx.now, out));
             }
         }
         self.dirty = true;

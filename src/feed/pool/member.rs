@@ -117,6 +117,24 @@ pub struct Member {
     health: Health,
 }
 
+/// How far the venue's clock is ahead of ours by what this member heard, at the median and at the most. One that has had no data goes
+/// by the others, whose venue is the same.
+fn offset(members: &[Member], slot: usize) -> (Nanos, Nanos) {
+    let others = || members.iter().filter_map(Member::offset).max_by_key(|(_, most)| *most);
+    members[slot].offset().or_else(others).unwrap_or((Nanos::ZERO, Nanos::ZERO))
+}
+
+/// Up to when a member is certain to have served, in the venue's time.
+pub fn served_until(members: &[Member], slot: usize, limits: &PoolLimits) -> UnixNanos {
+    (members[slot].heard + offset(members, slot).0).minus(limits.gap_margin)
+}
+
+/// From when on a member that is taken now is certain to serve, in the venue's time. What was held back for a while makes the venue's
+/// clock seem slow, and a gap would seem to end before it does: the message that came quickest decides.
+pub fn serves_from(members: &[Member], slot: usize, now: UnixNanos, limits: &PoolLimits) -> UnixNanos {
+    now + offset(members, slot).1 + limits.gap_margin
+}
+
 impl Member {
     /// One that was never tried.
     pub fn new(options: &PoolOptions, member: &MemberOptions) -> Self {
@@ -223,20 +241,14 @@ impl Member {
         }
     }
 
-    /// How far the venue's clock is ahead of ours, transit included: the median of recent messages; 0 before the first.
-    pub fn offset(&self) -> Nanos {
+    /// How far the venue's clock is ahead of ours, transit included: the median of recent messages, and the most; `None` before the
+    /// first.
+    fn offset(&self) -> Option<(Nanos, Nanos)> {
         let known = self.offsets_seen.min(OFFSETS);
-        if known == 0 {
-            return Nanos::ZERO;
-        }
         let mut sorted = self.offsets;
         sorted[..known].sort_unstable();
-        Nanos(sorted[known / 2].0.clamp(-OFFSET_MAX.0, OFFSET_MAX.0))
-    }
-
-    /// Up to when it is certain to have served, in the venue's time.
-    pub fn served_until(&self, limits: &PoolLimits) -> UnixNanos {
-        (self.heard + self.offset()).minus(limits.gap_margin)
+        let within = |at: usize| Nanos(sorted[at].0.clamp(-OFFSET_MAX.0, OFFSET_MAX.0));
+        (known > 0).then(|| (within(known / 2), within(known - 1)))
     }
 
     /// A place was asked for, after `tries` in vain: when it is to be answered.

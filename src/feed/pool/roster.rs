@@ -57,7 +57,7 @@ impl Slots {
 pub struct Entry {
     /// Its name.
     pub symbol: Symbol,
-    /// Its number.
+    /// Its number; [`SymbolId::ANY`] of `*`.
     pub id: SymbolId,
     /// Whose it is; `None` where it is not wanted any more.
     pub home: Option<usize>,
@@ -253,11 +253,12 @@ impl Roster {
 }
 
 /// The home of each symbol as members and universes say it, each symbol once: the member of the highest priority has it, the first
-/// of those. And how many symbols no member had room for.
+/// of those. And how many symbols no member had room for. `*` takes the place of all others, where the vendor has it.
 pub fn homes(
     members: &[MemberOptions],
     universes: &Universes,
     symbols_max: usize,
+    has_wildcard: bool,
 ) -> (Vec<(Symbol, usize)>, usize) {
     let mut by_rank: Vec<_> = members.iter().enumerate().collect();
     by_rank.sort_by_key(|(slot, member)| (std::cmp::Reverse(member.priority), *slot));
@@ -268,6 +269,14 @@ pub fn homes(
         let (own, cut) = member.symbols(universes, symbols_max);
         over += cut;
         homes.extend(own.into_iter().filter(|symbol| seen.insert(*symbol)).map(|symbol| (symbol, slot)));
+    }
+    match homes.iter().position(|(symbol, _)| *symbol == Symbol::EVERY) {
+        Some(at) if has_wildcard => return (vec![homes[at]], 0),
+        Some(at) => {
+            homes.remove(at);
+            over += 1;
+        }
+        None => {}
     }
     (homes, over)
 }

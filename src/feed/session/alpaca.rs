@@ -29,6 +29,7 @@ pub(super) const ROW: SessionRow = SessionRow {
     streams_max: 40_000,
     // About 2 KiB a message, where 16 KiB are the most the vendor reads.
     params_max: 200,
+    has_wildcard: true,
     spacing: Nanos::ZERO,
     lifetime: None,
     open: |options| Box::new(Alpaca { options: options.clone(), held: BTreeSet::new() }),
@@ -89,12 +90,8 @@ impl Session for Alpaca {
     }
 
     fn request(&mut self, ask: Ask, symbols: &[Symbol]) -> Vec<u8> {
-        let action = match ask {
-            Ask::Subscribe => "subscribe",
-            Ask::Unsubscribe => "unsubscribe",
-        };
         let names: Vec<_> = symbols.iter().map(Symbol::as_str).collect();
-        let mut request = serde_json::json!({ "action": action });
+        let mut request = serde_json::json!({ "action": ask.word() });
         for (channel, _) in &self.options.channels {
             request[channel] = serde_json::json!(names);
         }
@@ -104,11 +101,10 @@ impl Session for Alpaca {
 
 impl Alpaca {
     fn subscription(&mut self, element: &Value, answers: &mut Vec<Answer>) {
-        let main = self.options.channels.get(self.options.main()).map_or("", |(name, _)| name.as_str());
-        let Some(list) = element[main].as_array() else { return };
+        let Some(list) = element[self.options.main_name()].as_array() else { return };
         let now: BTreeSet<_> = list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
         let symbols = |names: BTreeSet<&String>| {
-            names.into_iter().filter_map(|name| Symbol::new(name.as_bytes()).ok()).collect::<Vec<_>>()
+            names.into_iter().filter_map(|name| Symbol::or_every(name.as_bytes()).ok()).collect::<Vec<_>>()
         };
         let held = symbols(now.iter().collect());
         let left = symbols(self.held.difference(&now).collect());

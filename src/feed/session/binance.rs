@@ -27,6 +27,7 @@ pub(super) const ROW: SessionRow = SessionRow {
     streams_max: 1_024,
     // About 3 KiB a message.
     params_max: 200,
+    has_wildcard: false,
     // 3.3 messages a second leave room for the pongs that the same limit counts.
     spacing: Nanos::from_millis(300),
     // Half an hour before the vendor's 24 h, so that the time is ours to choose.
@@ -119,10 +120,7 @@ impl Session for Binance {
             self.asked.pop_front();
         }
         self.asked.push_back((self.last, ask, symbols.to_vec()));
-        let method = match ask {
-            Ask::Subscribe => "SUBSCRIBE",
-            Ask::Unsubscribe => "UNSUBSCRIBE",
-        };
+        let method = ask.word().to_ascii_uppercase();
         let channels = &self.options.channels;
         let streams: Vec<_> = symbols
             .iter()

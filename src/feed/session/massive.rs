@@ -27,6 +27,7 @@ pub(super) const ROW: SessionRow = SessionRow {
     streams_max: 40_000,
     // About 1 KiB a message.
     params_max: 100,
+    has_wildcard: true,
     spacing: Nanos::ZERO,
     lifetime: None,
     open: |options| Box::new(Massive { options: options.clone() }),
@@ -70,10 +71,7 @@ impl Session for Massive {
     }
 
     fn request(&mut self, ask: Ask, symbols: &[Symbol]) -> Vec<u8> {
-        let action = match ask {
-            Ask::Subscribe => "subscribe",
-            Ask::Unsubscribe => "unsubscribe",
-        };
+        let action = ask.word();
         let channels = &self.options.channels;
         let params: Vec<_> = symbols
             .iter()
@@ -120,10 +118,14 @@ impl Massive {
 
     /// The symbols whose main channel a text names.
     fn mains<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Symbol> + 'a {
-        let main = self.options.channels.get(self.options.main()).map_or("", |(name, _)| name.as_str());
+        let main = self.options.main_name();
         text.split([',', ' ', ':']).filter_map(move |param| {
             let (channel, symbol) = param.trim_end_matches(['.', '!', ')']).split_once('.')?;
-            if channel.trim_start_matches('(') == main { Symbol::new(symbol.as_bytes()).ok() } else { None }
+            if channel.trim_start_matches('(') == main {
+                Symbol::or_every(symbol.as_bytes()).ok()
+            } else {
+                None
+            }
         })
     }
 }

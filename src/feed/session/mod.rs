@@ -71,11 +71,26 @@ pub struct SessionOptions {
     pub channels: Vec<(String, Class)>,
 }
 
+impl Ask {
+    /// As all vendors call it, in one case of letters or the other.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+        }
+    }
+}
+
 impl SessionOptions {
     /// The channel that tells most of a symbol: the one by which it counts as served. The first of the strongest class.
     pub fn main(&self) -> usize {
         let class = self.class();
         self.channels.iter().position(|(_, other)| *other == class).unwrap_or(0)
+    }
+
+    /// What the vendor calls the main channel.
+    fn main_name(&self) -> &str {
+        self.channels.get(self.main()).map_or("", |(name, _)| name)
     }
 
     /// What the main channel carries.
@@ -131,6 +146,8 @@ pub struct SessionRow {
     pub streams_max: usize,
     /// The most subscriptions in one message.
     pub params_max: usize,
+    /// `*` in the place of a symbol subscribes to all of them.
+    pub has_wildcard: bool,
     /// The least time between two messages of ours, pings included.
     pub spacing: Nanos,
     /// How long the vendor leaves a connection alive, if it says so.

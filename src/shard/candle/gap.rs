@@ -35,6 +35,7 @@ impl Candles {
     fn mark_gap(&mut self, symbol: u32, tick: &Tick, opener: Opener, sink: &mut impl Sink) {
         let (from, to) = (tick.gap_start(), tick.ts_event);
         let state = &mut self.symbols[symbol as usize];
+        let holes = state.numbers.gap(from, to).unwrap_or((from, to));
         let merged = if to == UnixNanos::MAX {
             state.missing.open(opener, from)
         } else {
@@ -47,7 +48,7 @@ impl Candles {
         self.tallies.gaps_merged += merged as u64;
         let sealed_to = state.levels[0].sealed_to;
         self.tallies.gaps_sealed += u64::from(from < sealed_to && from > UnixNanos::MIN);
-        self.review(symbol, from, to, sink);
+        self.review(symbol, from.min(holes.0), to.max(holes.1), sink);
     }
 
     /// Whether something is missing, or still to come, in the interval of `level` that begins at `start`.

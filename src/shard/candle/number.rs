@@ -3,7 +3,7 @@
 use crate::model::{Nanos, Tick, UnixNanos};
 
 use super::super::numbers::{Hole, Said};
-use super::{Candles, Sink, Verdict, When};
+use super::{Candles, Refusal, Sink, Verdict, When};
 
 impl Candles {
     /// Takes the number of a trade that is about to be added. Returns the hole that it was in.
@@ -58,7 +58,8 @@ impl Candles {
         None
     }
 
-    /// A trade came that was in `hole`: closed bars that lacked nothing else are whole now. If it was refused it is missing for good.
+    /// A trade came that was in `hole`: closed bars that lacked nothing else are whole now. If it was refused it is missing for good,
+    /// unless that was because a vendor's bar has it.
     #[cold]
     pub(super) fn settle_hole(
         &mut self,
@@ -68,7 +69,7 @@ impl Candles {
         verdict: Verdict,
         sink: &mut impl Sink,
     ) {
-        if verdict != Verdict::Accepted {
+        if !matches!(verdict, Verdict::Accepted | Verdict::Refused(Refusal::Backfilled)) {
             let missing = &mut self.symbols[symbol as usize].missing;
             self.tallies.gaps_merged += missing.add(ts, UnixNanos(ts.0.saturating_add(1))) as u64;
         }

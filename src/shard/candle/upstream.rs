@@ -7,6 +7,7 @@
 use crate::model::calendar::Interval;
 use crate::model::{Bar, BarFlags, BarOrigin, Nanos, Reason, Tick, UnixNanos, UpstreamBar};
 
+use super::super::missing::ALL;
 use super::super::record::{Fields, Rank, Record, Vendor};
 use super::close::bits;
 use super::{BarClock, BarsFrom, BuiltBy, Candles, NO_START, Refusal, Sink, Verdict, When};
@@ -242,7 +243,9 @@ impl Candles {
             hot.newest = hot.newest.max(over);
         }
         let from_ticks = !matches!(hot.built_by, BuiltBy::Nothing | BuiltBy::Bars);
+        // Whoever asked waited by our clock: what a feed that was held back makes of it may be seconds behind.
         let clock = self.clock_of(symbol, when);
+        let clock = if self.options.clock == BarClock::Live { clock.max(when.now) } else { clock };
         if from_ticks && over > clock {
             return Verdict::Refused(Refusal::NotOver);
         }
@@ -255,9 +258,9 @@ impl Candles {
             return Verdict::Refused(Refusal::Sealed);
         }
         if is_nothing(bar) {
-            let above = self.grid(symbol).above(level);
+            // Nor is anything missing in the shorter bars that it spans.
             let missing = &mut self.symbols[symbol as usize].missing;
-            self.tallies.gaps_merged += missing.cut(start, end, above as u32) as u64;
+            self.tallies.gaps_merged += missing.cut(start, end, ALL) as u64;
             self.review(symbol, start, end, sink);
             return Verdict::Accepted;
         }
@@ -267,6 +270,9 @@ impl Candles {
         let lacks = BarFlags::INCOMPLETE.with(BarFlags::POLLED);
         match ours {
             Some(ours) if ours.flags.without(lacks) == ours.flags => {
+                // A vendor's bar stays as it is in a gap that is told later; what is made of it lacks something until now.
+                self.heal(symbol, level, (start, end));
+                self.review(symbol, start, end, sink);
                 self.compare(symbol, level, bar, Some(&ours));
                 return Verdict::Accepted;
             }
@@ -305,10 +311,16 @@ impl Candles {
         if open.min(hot.current.bar.start) < end {
             self.close_due(symbol, end + self.grace(symbol), sink);
         }
-        let above = self.grid(symbol).above(level);
-        let missing = &mut self.symbols[symbol as usize].missing;
-        self.tallies.gaps_merged += missing.cut(start, end, above as u32) as u64;
+        self.heal(symbol, level, (start, end));
         self.file_vendors(symbol, level, record_of(bar), reason, sink);
+    }
+
+    /// Nothing of an interval is missing any more at a level and above.
+    fn heal(&mut self, symbol: u32, level: usize, (start, end): (UnixNanos, UnixNanos)) {
+        // Bits of no level go too, or what is left of a span would be one for ever.
+        let levels = self.grid(symbol).above(level) as u32 | ALL.unbounded_shl(self.levels as u32);
+        let missing = &mut self.symbols[symbol as usize].missing;
+        self.tallies.gaps_merged += missing.cut(start, end, levels) as u64;
     }
 
     /// Files a vendor's record, new or in the place of one that differs, and makes what lies above it anew.
@@ -325,7 +337,7 @@ impl Candles {
         let place = self.find_unsealed(symbol, level, start);
         let before = place.map(|place| *self.arena.get(place));
         if before.is_some_and(|before| is_same(&before, &record)) {
-            return;
+            return self.review(symbol, start, end, sink);
         }
         self.put_daily(symbol, level, end, &record);
         if level > 0 {

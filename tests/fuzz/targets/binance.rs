@@ -186,5 +186,13 @@ pub fn seeds() -> Vec<Vec<u8>> {
         ]
         .map(|text| text.as_bytes().to_vec()),
     );
+    // A key that ends in NUL is not the one without it.
+    let nul = concat!(
+        r#"1723161255412984766 {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161256682,"T":1723161256681,"s":"BTCUSDT","#,
+        r#""t":5266583948,"p":"61800.20","q":"0.029","#,
+        "\"X\0\"",
+        r#":"MARKET","m":true}}"#,
+    );
+    seeds.push(nul.as_bytes().to_vec());
     seeds
 }

@@ -153,8 +153,26 @@ fn check(
         .collect();
     assert_eq!(answer.rows.iter().map(of).collect::<Vec<_>>(), bars);
     let count = |wanted: fn(&&Meant) -> bool| verdicts.iter().filter(wanted).count() as u64;
-    assert_eq!(answer.empty, count(|verdict| matches!(verdict, Meant::Empty)), "without trades");
+    assert_eq!(answer.empty.len() as u64, count(|verdict| matches!(verdict, Meant::Empty)), "without trades");
     assert_eq!(answer.refused(), count(|verdict| matches!(verdict, Meant::Refused)), "refused");
+    check_quiet(&asked, &answer);
+}
+
+/// Intervals that are told as quiet have no bar; and without a refused row all that have none are told, or those with a row that says so.
+fn check_quiet(asked: &Asked<'_>, answer: &Answer) {
+    let quiet = answer.quiet(asked, asked.from, asked.to);
+    let has_bar = |start: &UnixNanos| answer.rows.iter().any(|row| row.bar.start == *start);
+    assert!(quiet.iter().all(|start| (asked.from..asked.to).contains(start) && !has_bar(start)));
+    assert!(quiet.iter().all(|start| start.floor(asked.length()) == *start));
+    assert!(
+        quiet.iter().zip(quiet.iter().skip(1)).all(|(one, next)| one < next),
+        "quiet ones that do not ascend"
+    );
+    if answer.refused() == 0 {
+        let silent = asked.intervals() as usize - answer.rows.len();
+        let told = if answer.leaves_out_empty { silent } else { answer.empty.len() };
+        assert_eq!(quiet.len(), told, "quiet ones of {silent} without a bar");
+    }
 }
 
 fn of(row: &Row) -> Plain {
