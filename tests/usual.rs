@@ -8,7 +8,8 @@ use tickwire::model::{
 };
 use tickwire::shard::{BarClock, CandleOptions, Candles, KeepTrades, Sink, Verdict, When};
 
-const TIMEFRAMES: &str = "1s,5s,1m,1h,1d";
+/// Bars of a day have the end of the day of ids in them.
+const TIMEFRAMES: [&str; 2] = ["1s,5s,1m,1h,1d", "1d"];
 /// 20 s before midnight UTC; five hours later the day of ids ends.
 const START: UnixNanos = UnixNanos(1_700_006_380_000_000_000);
 const SYMBOLS: usize = 4;
@@ -44,6 +45,8 @@ fn bytes(event: &Event) -> Vec<u8> {
 struct Custom {
     ids: u64,
     numbers: u64,
+    /// It begins with trades that tell several fills as one; what comes after takes their place.
+    aggregated_first: bool,
 }
 
 struct Pair {
@@ -51,6 +54,7 @@ struct Pair {
     long: (Candles, Facts),
     random: Random,
     now: UnixNanos,
+    steps: usize,
     customs: [Custom; SYMBOLS],
     last_id: u64,
     last_number: [u64; SYMBOLS],
@@ -71,15 +75,20 @@ impl Pair {
             trades_bytes_max: pick(&[64 * 32 * 9, 64 << 20]),
             trades_per_symbol_max: pick(&[40, usize::MAX]),
             joined_midway: pick(&[0, 1]) == 0,
-            ..CandleOptions::live(Timeframes::parse(TIMEFRAMES).expect("a constant"))
+            ..CandleOptions::live(Timeframes::parse(TIMEFRAMES[pick(&[0, 0, 1])]).expect("a constant"))
         };
-        let customs = std::array::from_fn(|_| Custom { ids: random.below(5), numbers: random.below(3) });
+        let customs = std::array::from_fn(|_| Custom {
+            ids: random.below(5),
+            numbers: random.below(3),
+            aggregated_first: random.one_in(2),
+        });
         let shard = || (Candles::new(options.clone()), Facts::default());
         Self {
             short: shard(),
             long: shard(),
             random,
             now: START,
+            steps: 0,
             customs,
             last_id: 0,
             last_number: [0; SYMBOLS],
@@ -90,12 +99,17 @@ impl Pair {
 
     fn trade(&mut self) -> Tick {
         let symbol = self.random.below(SYMBOLS as u64) as usize;
-        let Custom { ids, numbers } = self.customs[symbol];
-        let behind = if self.random.one_in(10) { self.random.below(20_000) } else { 0 };
+        let Custom { ids, numbers, aggregated_first } = self.customs[symbol];
+        let is_aggregated = aggregated_first && (self.steps < 300 || self.random.one_in(4));
+        let is_behind = self.random.one_in(10) || (aggregated_first && !is_aggregated && self.steps < 310);
+        let behind = if is_behind { self.random.below(40_000) } else { 0 };
         let at = self.now.minus(Nanos::from_millis(behind as i64));
         let price = Price(1 + self.random.below(50) as i64 * 10_000_000);
         let size = Size(self.random.below(4) * 50_000_000);
         let mut tick = Tick::trade(SymbolId(symbol as u32), at, self.now, price, size);
+        if is_aggregated {
+            tick = tick.into_aggregated();
+        }
         self.last_id += 1 + self.random.below(3);
         let id = self.last_id;
         tick = match ids {
@@ -142,7 +156,6 @@ impl Pair {
                 let symbol = SymbolId(self.random.below(SYMBOLS as u64) as u32);
                 Tick::halt(symbol, self.now, self.now, self.random.one_in(2))
             }
-            6 => self.trade().into_aggregated(),
             _ => {
                 let tick = self.trade();
                 self.told.push(tick);
@@ -152,6 +165,7 @@ impl Pair {
     }
 
     fn step(&mut self) {
+        self.steps += 1;
         // Now and then hours pass: a day ends, of the calendar or of ids.
         let ms = if self.random.one_in(150) { self.random.below(10_000_000) } else { self.random.below(300) };
         self.now += Nanos::from_millis(ms as i64);
@@ -188,7 +202,7 @@ impl Pair {
             let quotes = [short.newest_quote(symbol), long.newest_quote(symbol)];
             let [quote, other] = quotes.map(|quote| quote.as_ref().map(bytes));
             assert_eq!(quote, other);
-            for level in 0..TIMEFRAMES.split(',').count() {
+            for level in 0..short.options().timeframes.len() {
                 let forming = [short.forming(symbol, level), long.forming(symbol, level)];
                 let [forming, other] = forming.map(|forming| forming.as_ref().map(bytes));
                 assert_eq!(forming, other);

@@ -522,7 +522,6 @@ impl Candles {
         }
         let state = &mut self.symbols[symbol as usize];
         let hot = &mut self.hot[symbol as usize];
-        hot.usual_until = UnixNanos::MIN;
         if start < state.levels[0].closed_to {
             return self.add_late(symbol, sample, when, sink);
         }

@@ -26,7 +26,7 @@ impl Candles {
         }
         let state = &mut self.symbols[symbol as usize];
         let hot = &mut self.hot[symbol as usize];
-        (hot.built_by, hot.usual_until) = (kind, UnixNanos::MIN);
+        hot.built_by = kind;
         state.numbers = Numbers::default();
         hot.expected = 0;
         if builder == BuiltBy::Nothing {

@@ -242,7 +242,6 @@ impl Candles {
         if start >= state.levels[0].closed_to {
             let emptied = fresh.is_empty();
             if hot.current.bar.start == start {
-                hot.usual_until = UnixNanos::MIN;
                 hot.current.replace(fresh);
                 if emptied {
                     self.open_bars -= 1;

@@ -58,8 +58,8 @@ pub(super) struct Hot {
     pub(super) newest: UnixNanos,
     /// When the next bar is due to close, by the feed's clock.
     pub(super) deadline: UnixNanos,
-    /// Before this a trade of the current bar is usual, if it is of the right form and new; [`UnixNanos::MIN`] where none is. Whoever
-    /// changes what [`Candles::expect_usual`](super::Candles::expect_usual) goes by says that none is.
+    /// Before this a trade of the current bar is usual, if it is of the right form and new; [`UnixNanos::MIN`] where none is. It is worked
+    /// out after each trade that took the long way; a new deadline undoes it.
     pub(super) usual_until: UnixNanos,
     /// The low half of the number that the next trade should have, where the venue numbers without a hole.
     pub(super) expected: u32,
