@@ -10,8 +10,8 @@ use tickwire::shard::{BarClock, CandleOptions, Candles, KeepTrades, Sink, Verdic
 
 /// Bars of a day have the end of the day of ids in them.
 const TIMEFRAMES: [&str; 2] = ["1s,5s,1m,1h,1d", "1d"];
-/// 20 s before midnight UTC; five hours later the day of ids ends.
-const START: UnixNanos = UnixNanos(1_700_006_380_000_000_000);
+/// 20 s before midnight UTC, and before the day of ids ends.
+const STARTS: [UnixNanos; 2] = [UnixNanos(1_700_006_380_000_000_000), UnixNanos(1_700_024_380_000_000_000)];
 const SYMBOLS: usize = 4;
 
 struct Random(u64);
@@ -55,6 +55,7 @@ struct Pair {
     random: Random,
     now: UnixNanos,
     steps: usize,
+    venues: u64,
     customs: [Custom; SYMBOLS],
     last_id: u64,
     last_number: [u64; SYMBOLS],
@@ -86,9 +87,10 @@ impl Pair {
         Self {
             short: shard(),
             long: shard(),
-            random,
-            now: START,
+            now: STARTS[random.below(2) as usize],
             steps: 0,
+            venues: 1 + random.below(2),
+            random,
             customs,
             last_id: 0,
             last_number: [0; SYMBOLS],
@@ -119,7 +121,7 @@ impl Pair {
             _ if id.is_multiple_of(3) => tick,
             _ => tick.with_id(TradeId::from_text(format!("a{id}").as_bytes())),
         };
-        if self.random.one_in(40) {
+        if self.venues > 1 && self.random.one_in(40) {
             tick = tick.with_venue(Venue(7));
         }
         self.last_number[symbol] += if self.random.one_in(30) { 2 } else { 1 };
