@@ -99,6 +99,9 @@ class Native:
             self.on_subscribed(message)
         elif kind == "unsubscribed":
             self.on_unsubscribed(message)
+        elif kind == "slow":
+            # A client that the machine holds up is told so: it lost forming bars, and still no fact.
+            require(message["conflated"] > 0 and message["topic"].startswith("bars/"), f"unexpected: {message}")
         else:
             require(kind == "pong", f"unexpected: {message}")
         return message
