@@ -3,6 +3,7 @@
 import asyncio
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from decimal import Decimal
@@ -114,6 +115,35 @@ class Client:
     def final(self):
         """The last revision of every bar."""
         return {key: revisions[-1][1] for key, revisions in self.bars.items()}
+
+
+class Listener:
+    """When each trade came, by a process that does nothing else."""
+
+    def __init__(self, url, path):
+        self.path = path
+        script = Path(__file__).resolve().parent / "listener.py"
+        self.process = subprocess.Popen([sys.executable, script, url, path])
+
+    def trades(self):
+        """Symbol, when it was due, µs, and when it came, s; the engine has ended."""
+        require(self.process.wait(PATIENCE_S) == 0, "the listener failed")
+        found = []
+        with open(self.path) as file:
+            for line in file:
+                came, _, text = line.partition(" ")
+                message = json.loads(text)
+                if message["type"] == "trade":
+                    found.append((message["data"]["symbol"], message["data"]["timestamp"], float(came)))
+        return found
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
 
 
 def model(binary, truth, form, timeframes, out):

@@ -6,7 +6,7 @@ import random
 import time
 from pathlib import Path
 
-from engine_live import Client, Live, differences, feed, model
+from engine_live import Client, Listener, Live, differences, feed, model
 from venue import PATIENCE_S, Failed, Venue, require
 
 US = 1_000_000
@@ -77,9 +77,12 @@ async def a_storm_on_one_connection_at_a_time(options, plant=0):
     parts = [symbols[n::3] for n in range(3)]
     with Venue(options.feedsim, *flags, tls=True) as venue:
         bars = f"timeframes = {timeframes}".replace("'", '"')
-        with Live(options.engine, [feed("desk", venue, symbols, parts, secure=True)], bars) as engine:
+        with (
+            Live(options.engine, [feed("desk", venue, symbols, parts, secure=True)], bars) as engine,
+            Listener(engine.url, venue.work / "trades") as listener,
+        ):
             client = Client()
-            await client.follow(engine.url, timeframes)
+            await client.follow(engine.url, timeframes, trades=False)
             began = await begin(venue, len(symbols))
             state = await until(lambda: venue.counts()["state"] == "over", seconds + PATIENCE_S * 2)
             require(state, f"it never began or ended: {venue.counts()} {engine.err}")
@@ -92,12 +95,13 @@ async def a_storm_on_one_connection_at_a_time(options, plant=0):
             await same_bars(client, wanted, joined_midway)
             await client.leave()
             engine.stop()
+            trades = listener.trades()
         faults = [line for line in log if line.get("fault")]
         require(len(faults) >= (seconds - 3) // 7, f"only {len(faults)} faults struck")
         hurt = only_the_struck_are_hurt(client, faults, began)
         back = reconnects(log, faults)
         served = taken_over(truth, faults)
-        ratio = healthy_latency(client, faults)
+        ratio = healthy_latency(trades, faults)
         require(seconds < LONG_S or ratio <= HEALTHY_P99_FACTOR, f"healthy symbols: p99 {ratio:.2f} times that of quiet times")
         return (
             f"{len(wanted)} bars, {len(faults)} faults, {hurt} bars were incomplete for a while, back within {back:.2f} s, "
@@ -160,15 +164,16 @@ def taken_over(truth, faults):
     return longest
 
 
-def healthy_latency(client, faults):
+def healthy_latency(trades, faults):
     """p99 of trades of healthy symbols while a fault lasts, over that of quiet times."""
     during, quiet = [], []
-    for symbol, _, at, came in client.trades:
+    for symbol, at, came in trades:
         felt = [f for f in faults if window(f)[0] <= at < window(f)[1]]
         if not felt:
             quiet.append(came - at / US)
         elif not any(symbol in struck_symbols(f) for f in felt):
             during.append(came - at / US)
+    require(during, "no trade of a healthy symbol came during a fault")
     return percentile(during, 0.99) / max(percentile(quiet, 0.99), 1e-9)
 
 
