@@ -161,6 +161,11 @@ def differences(wanted, bars, leave_out=lambda key: False):
     """Every bar that differs from the model's, flags and `rev` aside: (key, what is wrong)."""
     found = []
     final = {key: revisions[-1][1] for key, revisions in bars.items()}
+    # By symbol, where bars begin that a vendor filled: their own revision says so. What is made of one may close after that.
+    filled = {}
+    for (symbol, _, start), revisions in bars.items():
+        if any(data.get("reason") == "backfill" or "polled" in data["flags"] for _, data in revisions):
+            filled.setdefault(symbol, set()).add(start)
     for key, row in wanted.items():
         if leave_out(key):
             continue
@@ -173,10 +178,8 @@ def differences(wanted, bars, leave_out=lambda key: False):
                 found.append((key, f"{field} is {got[field]}, not {row[field]}"))
         vwaps = got["vwap"], row["vwap"]
         if vwaps[0] != vwaps[1]:
-            filled = any(data.get("reason") == "backfill" or "polled" in data["flags"] for _, data in bars[key])
             near = None not in vwaps and abs(Decimal(vwaps[0]) - Decimal(vwaps[1])) <= VWAP_TOLERANCE
-            # A coarse bar is made of filled ones; its own revision says so as well.
-            if not (filled and near):
+            if not (near and any(start in range(row["start"], row["end"]) for start in filled.get(key[0], ()))):
                 found.append((key, f"vwap is {vwaps[0]}, not {vwaps[1]}"))
     found += [(key, "should not be") for key in final if key not in wanted and not leave_out(key)]
     return found
