@@ -189,7 +189,7 @@ impl TradeLog {
     fn append_indexed(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) -> bool {
         let id = tick.id();
         let hash = hash(tick, id);
-        if (self.indexed + 1) * 2 > self.index.len() || tick.ts_event <= symbol.forgotten_to {
+        if (self.indexed + 1) * 2 > self.index.len() || self.may_be_forgotten(symbol, tick) {
             return false;
         }
         let Err(slot) = self.lookup(tick, id, hash) else { return false };
