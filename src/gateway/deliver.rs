@@ -173,7 +173,7 @@ impl Gateway {
         if let Some(member) = next.get(OUTBOX_AHEAD) {
             prefetch(self.topics.subscription(member.subscription));
             if let Some(outbox) = outbox(member) {
-                prefetch_lines::<_, OUTBOX_LINES>(outbox);
+                prefetch_lines::<_, 0, OUTBOX_LINES>(outbox);
             }
         }
         if let Some(fact) = next.get(FACT_AHEAD).and_then(outbox).and_then(Outbox::newest_fact) {

@@ -144,6 +144,18 @@ impl Venue {
     pub const NONE: Self = Self(0);
 }
 
+/// What kind of tick it is, its flags, and its venue and TRF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shape(u32);
+
+impl Shape {
+    /// Whether both are of the same kind and have the same flags: then they have all the same parts, of the same sorts.
+    #[inline]
+    pub const fn has_form_of(self, other: Self) -> bool {
+        (self.0 ^ other.0) >> 16 == 0
+    }
+}
+
 /// One record from a feed. 64 bytes, little-endian where it leaves the process.
 ///
 /// A gap has its beginning, and a halt 1 or 0 for stopped or resumed, in the word at offset 32. The halves of a bar are laid out as
@@ -406,10 +418,11 @@ impl Tick {
         TradeId { form, bits: u128::from(self.word_b) | (a | b << 8 | c << 16) << 64 }
     }
 
-    /// The number of what it records and its flags: ticks of equal form have all the same parts, of the same sorts.
+    /// What it records, its flags, and its venue and TRF.
     #[inline]
-    pub fn form(&self) -> u16 {
-        u16::from_le_bytes([self.kind, self.flags])
+    pub fn shape(&self) -> Shape {
+        let words: &[u32; 16] = bytemuck::cast_ref(self);
+        Shape(words[14].to_le())
     }
 
     /// Whether the trade has an id.
@@ -418,11 +431,18 @@ impl Tick {
         self.flags & FLAG_ID_FORM != 0
     }
 
-    /// The trade's id if it is a number of 64 bits, as most are.
+    /// Whether nothing of the trade's id is above its low 64 bits.
     #[inline]
-    pub fn small_id(&self) -> Option<u64> {
-        let is_small = self.flags & FLAG_ID_FORM == IdForm::Number as u8 && self.id_high == [0; 3];
-        is_small.then_some(self.word_b)
+    pub(crate) fn has_small_id(&self) -> bool {
+        // The three bytes above and the source, in one load.
+        let words: &[u32; 16] = bytemuck::cast_ref(self);
+        words[13].to_le() & 0xff_ffff == 0
+    }
+
+    /// The low 64 bits of the trade's id.
+    #[inline]
+    pub(crate) fn low_id(&self) -> u64 {
+        self.word_b
     }
 
     /// The venue's own sequence number.
@@ -451,6 +471,13 @@ impl Tick {
     #[inline]
     pub fn rank(&self) -> u64 {
         if self.flags & FLAG_SEQUENCE != 0 { self.word_a } else { 0 }
+    }
+
+    /// [`Self::rank`] of a trade: one without a sequence has 0 in its place.
+    #[inline]
+    pub(crate) fn trade_rank(&self) -> u64 {
+        debug_assert_eq!(self.word_a, self.rank(), "only for trades");
+        self.word_a
     }
 
     /// The id a correction gives to the corrected trade.

@@ -14,14 +14,14 @@ const PAGE_BYTES: usize = 4096;
 /// Asks for the line where `value` begins, without waiting for it. Does nothing on processors other than x86-64.
 #[inline]
 pub fn prefetch<T>(value: &T) {
-    prefetch_lines::<T, 1>(value);
+    prefetch_lines::<T, 0, 1>(value);
 }
 
-/// Asks for the first lines of `value`, without waiting for them. Does nothing on processors other than x86-64.
+/// Asks for the lines of `value` from one to before another, without waiting for them. Does nothing on processors other than x86-64.
 #[inline]
-pub fn prefetch_lines<T, const LINES: usize>(value: &T) {
+pub fn prefetch_lines<T, const FROM: usize, const TO: usize>(value: &T) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..LINES {
+    for line in FROM..TO {
         let address = std::ptr::from_ref(value).cast::<i8>().wrapping_add(line * LINE_BYTES);
         // SAFETY: a prefetch never faults, whatever the address.
         unsafe {

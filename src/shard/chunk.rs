@@ -32,12 +32,13 @@ struct Links {
 }
 
 /// A list's ends. All chunks between them are full. It owns nothing: its records live in the arena.
+#[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct List {
-    head: u32,
     /// The place after the last record; at the beginning of a chunk there is none yet for what comes next.
     end: u32,
     len: u32,
+    head: u32,
     head_at: u16,
 }
 
@@ -51,6 +52,12 @@ impl List {
     /// How many records it has.
     pub const fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// Whether the next record begins a chunk of `N`.
+    #[inline(always)]
+    pub const fn is_chunk_full<const N: usize>(&self) -> bool {
+        self.end.is_multiple_of(N as u32)
     }
 
     /// Whether it has none.
@@ -94,7 +101,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     }
 
     /// Whether the next chunk needs an eviction first.
-    fn is_exhausted(&self) -> bool {
+    pub fn is_exhausted(&self) -> bool {
         self.free == NONE && self.links.len() >= self.chunks_max
     }
 
@@ -120,7 +127,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     /// Whether a push onto `list` needs the oldest chunk evicted first.
     #[inline(always)]
     pub fn must_evict(&self, list: &List) -> bool {
-        list.end.is_multiple_of(Self::CHUNK) && self.is_exhausted()
+        list.is_chunk_full::<N>() && self.is_exhausted()
     }
 
     /// Who owns the oldest chunk.
@@ -146,7 +153,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
 
     #[inline(always)]
     fn claim(&mut self, list: &mut List, owner: u32) -> Option<u32> {
-        if list.end.is_multiple_of(Self::CHUNK) {
+        if list.is_chunk_full::<N>() {
             self.grow(list, owner)?;
         }
         let place = list.end;

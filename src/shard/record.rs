@@ -120,18 +120,12 @@ impl Vendor {
     }
 }
 
-/// A bar of the shard, 144 bytes.
+/// A bar of the shard, 144 bytes. What most trades change is its end, from `ts_recv` on.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Record {
-    /// The candle itself.
-    pub bar: Bar,
     /// Which trade opened it.
     pub opened: Rank,
-    /// Which trade closed it.
-    pub closed: Rank,
-    /// When the newest trade in it was read.
-    pub ts_recv: UnixNanos,
     /// The fact that published it, 0 while it is open.
     pub sequence: u64,
     /// Its revision.
@@ -147,6 +141,12 @@ pub struct Record {
     /// Trades in it that its own count leaves out.
     pub uncounted: u32,
     reserved: [u8; 4],
+    /// When the newest trade in it was read.
+    pub ts_recv: UnixNanos,
+    /// The candle itself.
+    pub bar: Bar,
+    /// Which trade closed it.
+    pub closed: Rank,
 }
 
 impl Record {
@@ -188,7 +188,9 @@ impl Record {
     /// [`Self::add`] where every field has a value, and the sample moves them all.
     #[inline(always)]
     pub fn add_whole(&mut self, rank: Rank, price: Price, size: Size, ts_recv: UnixNanos) {
-        if rank >= self.closed {
+        // Ranks compared by hand: the first branch nearly always decides.
+        let (at, newest) = (rank.ts_event, self.closed.ts_event);
+        if at > newest || (at == newest && rank.sequence >= self.closed.sequence) {
             self.closed = rank;
             self.bar.close = price;
         } else if rank < self.opened {
@@ -196,7 +198,9 @@ impl Record {
             self.bar.open = price;
         }
         self.bar.add_unordered(price, size);
-        self.ts_recv = self.ts_recv.max(ts_recv);
+        if ts_recv > self.ts_recv {
+            self.ts_recv = ts_recv;
+        }
     }
 
     /// [`Self::add`] where a field has no value yet, or where the sample leaves one alone.

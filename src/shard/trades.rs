@@ -31,17 +31,35 @@ pub struct TradeLog {
     indexed: usize,
 }
 
+/// How the log takes the next trade of a symbol, if it is of the same shape as the one before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Way {
+    /// The trade must be looked at from all sides.
+    Unknown,
+    /// It is not kept.
+    Skipped,
+    /// It has no id, so it is new.
+    WithoutId,
+    /// It is new if its id is greater than all before.
+    Ascending,
+    /// It is new if its id is not in the index.
+    Indexed,
+}
+
 /// One symbol's part of the log.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct SymbolTrades {
-    list: List,
+    way: Way,
+    is_indexed: bool,
+    /// While ids ascend: the market that gives them, and the greatest with its day. Before the first, a number above which there is none.
+    market: [u8; 2],
+    greatest_day: i32,
+    greatest: u64,
     /// The sequence of its newest entry: how many trades, cancels and corrections there were.
     pub sequence: u64,
-    /// While ids ascend: the greatest, with its day, and the market that gives them. Before the first, a number above which there is none.
-    greatest: u64,
-    greatest_day: i32,
-    market: [u8; 2],
-    is_indexed: bool,
+    list: List,
     /// When the newest trade with an id happened that is no longer kept.
     forgotten_to: UnixNanos,
 }
@@ -55,18 +73,50 @@ impl Default for SymbolTrades {
             greatest_day: i32::MIN,
             market: [0; 2],
             is_indexed: false,
+            way: Way::Unknown,
             forgotten_to: UnixNanos::MIN,
         }
     }
 }
 
 impl SymbolTrades {
+    /// How many bytes of it most trades touch, from its beginning.
+    pub const TOUCHED: usize = std::mem::offset_of!(Self, list) + size_of::<u64>();
+
     /// Facts up to this sequence can no longer be replayed.
     pub const fn floor(&self) -> u64 {
         self.sequence - self.list.len() as u64
     }
 
-    /// When a trade must have happened for [`TradeLog::append_new`]: on the day of the greatest id, where that counts.
+    /// Whether its next trade begins a chunk, for which room must be made.
+    #[inline(always)]
+    pub fn is_chunk_full(&self) -> bool {
+        self.list.is_chunk_full::<CHUNK>()
+    }
+
+    /// How the next trade is taken if it is of the same shape as the one before, and both happened when [`Self::ascending_in`] says.
+    #[inline(always)]
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Of a trade of the same shape: whether its id is a number greater than all before.
+    #[inline(always)]
+    pub fn ascends(&self, tick: &Tick) -> bool {
+        tick.has_small_id() && tick.low_id() > self.greatest
+    }
+
+    /// After a trade was appended, or skipped: says how the next one of its shape is taken.
+    pub fn expect_another(&mut self, tick: &Tick, is_kept: bool) {
+        self.way = match (is_kept, tick.has_id()) {
+            (false, _) => Way::Skipped,
+            (true, false) => Way::WithoutId,
+            (true, true) if self.is_indexed => Way::Indexed,
+            (true, true) => Way::Ascending,
+        };
+    }
+
+    /// When a trade must have happened for [`SymbolTrades::way`]: on the day of the greatest id, where that counts.
     pub fn ascending_in(&self) -> Interval {
         if self.is_indexed || self.greatest_day == i32::MIN {
             return Interval { start: UnixNanos::MIN, end: UnixNanos::MAX };
@@ -74,12 +124,6 @@ impl SymbolTrades {
         // A day that reaches past the range is as good as ended.
         let start = i64::from(self.greatest_day).saturating_mul(DAY_NS).saturating_add(DAY_ENDS_NS);
         Interval { start: UnixNanos(start), end: UnixNanos(start.saturating_add(DAY_NS)) }
-    }
-
-    /// The id of a trade of the day of the greatest so far, if it is a number above that and of the same market.
-    #[inline(always)]
-    fn ascends(&self, tick: &Tick) -> Option<u64> {
-        tick.small_id().filter(|&id| id > self.greatest && self.market == market(tick))
     }
 }
 
@@ -108,10 +152,10 @@ impl TradeLog {
         }
     }
 
-    /// Whether an append to `symbol` must be preceded by [`Self::evict`].
+    /// Whether a trade that begins a chunk must be preceded by [`Self::evict`].
     #[inline]
-    pub fn must_evict(&self, symbol: &SymbolTrades) -> bool {
-        self.arena.must_evict(&symbol.list)
+    pub fn is_exhausted(&self) -> bool {
+        self.arena.is_exhausted()
     }
 
     /// Whether there are fewer spare chunks than are made at once: then most trades that begin a chunk find one.
@@ -167,39 +211,37 @@ impl TradeLog {
         }
     }
 
-    /// Appends a trade of a time that [`SymbolTrades::ascending_in`] says, if it is new beyond doubt and there is room for it. If it says
-    /// `false` nothing has happened.
+    /// Appends a trade that [`SymbolTrades::ascends`], for which there is room.
     #[inline(always)]
-    pub fn append_new(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) -> bool {
-        if symbol.is_indexed && tick.has_id() {
-            return self.append_indexed(owner, symbol, tick);
-        }
-        let greatest = if tick.has_id() { symbol.ascends(tick) } else { Some(symbol.greatest) };
-        let Some(greatest) = greatest else { return false };
-        let is_done = self.arena.push_streamed(&mut symbol.list, owner, tick).is_some();
-        if is_done {
-            symbol.greatest = greatest;
-            symbol.sequence += 1;
-        }
-        is_done
+    pub fn append_ascending(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) {
+        symbol.greatest = tick.low_id();
+        symbol.sequence += 1;
+        self.arena.push_streamed(&mut symbol.list, owner, tick);
     }
 
-    /// [`Self::append_new`] of a trade whose id goes into the index.
+    /// Takes a trade of the same shape as the one before without making room. If it says `false` nothing has happened: there is no room, or
+    /// its id is not new, or may not be.
     #[inline(never)]
-    fn append_indexed(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) -> bool {
-        let id = tick.id();
-        let hash = hash(tick, id);
-        if (self.indexed + 1) * 2 > self.index.len() || self.may_be_forgotten(symbol, tick) {
-            return false;
-        }
-        let Err(slot) = self.lookup(tick, id, hash) else { return false };
-        let place = self.arena.push_streamed(&mut symbol.list, owner, tick);
-        if let Some(place) = place {
+    pub fn append_like_last(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) -> bool {
+        let slot = match symbol.way {
+            Way::WithoutId => None,
+            Way::Indexed => {
+                let (id, hash) = (tick.id(), hash(tick, tick.id()));
+                if (self.indexed + 1) * 2 > self.index.len() || self.may_be_forgotten(symbol, tick) {
+                    return false;
+                }
+                let Err(slot) = self.lookup(tick, id, hash) else { return false };
+                Some((slot, hash))
+            }
+            Way::Unknown | Way::Skipped | Way::Ascending => return false,
+        };
+        let Some(place) = self.arena.push_streamed(&mut symbol.list, owner, tick) else { return false };
+        if let Some((slot, hash)) = slot {
             self.index[slot] = index_entry(hash, place);
             self.indexed += 1;
-            symbol.sequence += 1;
         }
-        place.is_some()
+        symbol.sequence += 1;
+        true
     }
 
     /// Counts a fact of a symbol whose trades are not kept.
@@ -252,7 +294,7 @@ impl TradeLog {
 
     #[cold]
     fn index_all(&mut self, symbol: &mut SymbolTrades) {
-        symbol.is_indexed = true;
+        (symbol.is_indexed, symbol.way) = (true, Way::Unknown);
         let mut next = self.arena.front(&symbol.list);
         while let Some(place) = next {
             let entry = *self.arena.get(place);

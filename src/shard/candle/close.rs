@@ -10,7 +10,7 @@ impl Candles {
     /// Sets the symbol's timer by our own clock. With the event clock there are no timers.
     pub(super) fn schedule(&mut self, symbol: u32, offset: Nanos) {
         if self.options.clock == BarClock::Live {
-            match self.hot[symbol as usize].deadline {
+            match self.symbols[symbol as usize].deadline {
                 UnixNanos::MAX => self.timers.remove(symbol),
                 deadline => self.timers.set(symbol, deadline.minus(offset)),
             }
@@ -20,6 +20,7 @@ impl Candles {
     /// Closes everything whose end and grace are past, in order of time, children before parents.
     pub(super) fn close_due(&mut self, symbol: u32, clock: UnixNanos, sink: &mut impl Sink) {
         let limit = clock.minus(self.grace(symbol));
+        self.hot[symbol as usize].move_on(UnixNanos::MIN);
         let grid = self.symbols[symbol as usize].grid;
         if self.symbols[symbol as usize].vendor.forming.bar.start != NO_START {
             self.close_forming(symbol, limit, sink);
@@ -196,10 +197,10 @@ impl Candles {
             start => grid.end(usize::from(state.vendor.level), start),
         };
         let due = open.min(state.parents_due).min(state.filling.due()).min(forming) + self.grace(symbol);
-        let hole = self.symbols[symbol as usize].numbers.oldest();
-        let hole = hole.map_or(UnixNanos::MAX, |since| since + self.options.late_tolerance);
-        let hot = &mut self.hot[symbol as usize];
-        (hot.deadline, hot.usual_until) = (due.min(hole), UnixNanos::MIN);
+        let state = &mut self.symbols[symbol as usize];
+        let hole = state.numbers.oldest().map_or(UnixNanos::MAX, |since| since + self.options.late_tolerance);
+        state.deadline = due.min(hole);
+        self.hot[symbol as usize].usual_until = UnixNanos::MIN;
     }
 
     /// How long after its end a bar of this symbol stays open.
@@ -217,7 +218,7 @@ impl Candles {
             let hot = &self.hot[symbol as usize];
             let offset = offset_of(hot.source);
             let clock = now + offset;
-            if hot.deadline <= clock {
+            if self.symbols[symbol as usize].deadline <= clock {
                 self.close_due(symbol, clock, sink);
             }
             self.schedule(symbol, offset);

@@ -125,7 +125,7 @@ impl Candles {
         // At the end of the input nothing comes after the last bar.
         let limit = match self.options.clock {
             BarClock::Live => limit,
-            BarClock::Event => limit.min(self.hot[symbol as usize].newest),
+            BarClock::Event => limit.min(self.hot[symbol as usize].newest()),
         };
         for level in 0..self.options.timeframes.len() {
             self.fill(symbol, level, limit, sink);

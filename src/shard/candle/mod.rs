@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use crate::model::calendar::{Calendar, Choice, Grid, Interval, MarketStatus};
 use crate::model::{Event, Nanos, Price, Size, SymbolId, SymbolTable, Tick, TickKind, UnixNanos, Volume};
 
-use crate::runtime::memory::prefetch_lines;
+use crate::runtime::memory::{prefetch, prefetch_lines};
 
 pub use audit::Difference;
 pub use fill::Fill;
@@ -60,6 +60,8 @@ const NO_START: UnixNanos = UnixNanos::MAX;
 
 /// How many ticks ahead their memory is asked for.
 const AHEAD: usize = 12;
+/// How many ticks ahead those themselves are asked for: what a processor fetches ahead by itself ends with each page, of 64 ticks.
+const FAR_AHEAD: usize = 40;
 
 /// The time of one tick or timer: our clock, and how far the feed's is ahead of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,6 +257,7 @@ impl Candles {
         let (grid, grid_by_source) = self.choose_grid(id, None);
         self.hot.push(Hot::new());
         self.symbols.push(SymbolState {
+            deadline: UnixNanos::MAX,
             parents_due: UnixNanos::MAX,
             idle_parents: parents,
             revisable: 0,
@@ -286,11 +289,14 @@ impl Candles {
     /// Asks for the memory that ticks soon to come will touch, so that it is there by then. `next` are those after the one at hand.
     #[inline]
     pub fn foresee(&self, next: &[Tick]) {
+        if let Some(far) = next.get(FAR_AHEAD) {
+            prefetch(far);
+        }
         let Some(tick) = next.get(AHEAD) else { return };
         if let Some(&local) = self.local.get(tick.symbol.index())
             && let Some(hot) = self.hot.get(local as usize)
         {
-            prefetch_lines::<_, HOT_LINES>(hot);
+            prefetch_lines::<_, { HOT_LINES.start }, { HOT_LINES.end }>(hot);
         }
         self.log.foresee(tick);
     }
@@ -305,6 +311,12 @@ impl Candles {
     #[inline(never)]
     fn take(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
         self.source = tick.source;
+        if let Some(state) = self.symbols.get(symbol as usize) {
+            prefetch_lines::<_, 0, { size_of::<SymbolState>() / 64 }>(state);
+        }
+        if let Some(hot) = self.hot.get_mut(symbol as usize) {
+            hot.move_on(UnixNanos::MIN);
+        }
         let verdict = match tick.kind() {
             TickKind::Trade => self.trade(symbol, tick, BuiltBy::Trades, when, sink),
             TickKind::AggregatedTrade => self.trade(symbol, tick, BuiltBy::Aggregated, when, sink),
@@ -414,17 +426,25 @@ impl Candles {
 
     #[inline]
     fn keep(&mut self, symbol: u32, tick: &Tick) {
-        if self.log.must_evict(&self.hot[symbol as usize].trades) {
-            while self.log.is_short() {
-                let Some(owner) = self.log.oldest_owner() else { break };
-                let gone = self.log.evict(&mut self.hot[owner as usize].trades);
-                self.tallies.trades_evicted += gone as u64;
-            }
+        if self.hot[symbol as usize].trades.is_chunk_full() {
+            self.make_room_for_trades();
         }
         let trades = &mut self.hot[symbol as usize].trades;
         self.log.append(symbol, trades, tick);
         if self.log.exceeds(trades, self.options.trades_per_symbol_max) {
             self.tallies.trades_evicted += self.log.evict(trades) as u64;
+        }
+    }
+
+    /// Sees to it that there is a chunk for the next trade.
+    #[inline(never)]
+    fn make_room_for_trades(&mut self) {
+        if self.log.is_exhausted() {
+            while self.log.is_short() {
+                let Some(owner) = self.log.oldest_owner() else { break };
+                let gone = self.log.evict(&mut self.hot[owner as usize].trades);
+                self.tallies.trades_evicted += gone as u64;
+            }
         }
     }
 
@@ -463,7 +483,7 @@ impl Candles {
     fn add(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
         let ts = sample.rank.ts_event;
         let hot = &mut self.hot[symbol as usize];
-        hot.newest = hot.newest.max(ts);
+        hot.move_on(ts);
         if ts >= hot.current.bar.start && ts < hot.current_end {
             hot.current.add(sample);
             if self.daily_base.is_some() {
@@ -475,20 +495,26 @@ impl Candles {
                 return verdict;
             }
         }
+        self.close_by_event(symbol, sink);
+        Verdict::Accepted
+    }
+
+    /// By the event clock: closes what is due by the symbol's newest tick.
+    #[inline]
+    fn close_by_event(&mut self, symbol: u32, sink: &mut impl Sink) {
         if self.options.clock == BarClock::Event {
-            let hot = &self.hot[symbol as usize];
-            if hot.newest >= hot.deadline {
-                self.close_due(symbol, hot.newest, sink);
+            let newest = self.hot[symbol as usize].newest();
+            if newest >= self.symbols[symbol as usize].deadline {
+                self.close_due(symbol, newest, sink);
             }
         }
-        Verdict::Accepted
     }
 
     /// The clock that closes a symbol's bars.
     fn clock_of(&self, symbol: u32, when: When) -> UnixNanos {
         match self.options.clock {
             BarClock::Live => when.feed_clock(),
-            BarClock::Event => self.hot[symbol as usize].newest,
+            BarClock::Event => self.hot[symbol as usize].newest(),
         }
     }
 
@@ -504,12 +530,16 @@ impl Candles {
 
     #[inline(never)]
     fn add_elsewhere(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
+        let state = &self.symbols[symbol as usize];
+        prefetch_lines::<_, 0, 4>(&state.levels[0]);
         if self.symbols[symbol as usize].grid_by_source {
             self.settle_grid(symbol);
         }
         if sample.rank.ts_event < self.symbols[symbol as usize].vendor.since {
             return Verdict::Refused(Refusal::Backfilled);
         }
+        // What it closes by its time is closed before there is one more open bar.
+        self.close_by_event(symbol, sink);
         let interval = self.grid(symbol).interval(0, sample.rank.ts_event);
         let start = interval.start;
         // An interval that is over without a trade is closed too, though nothing was published of it.
@@ -554,8 +584,8 @@ impl Candles {
             state.others.insert(at, previous);
         }
         let due = hot.current_end + self.options.grace;
-        if due < hot.deadline {
-            hot.deadline = due;
+        if due < state.deadline {
+            state.deadline = due;
             self.schedule(symbol, when.offset);
         }
         if self.daily_base.is_some() {

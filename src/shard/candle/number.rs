@@ -29,7 +29,7 @@ impl Candles {
         let state = &mut self.symbols[symbol as usize];
         let hot = &mut self.hot[symbol as usize];
         // Where trades are not kept, the newest of all is the best that is known of the one before.
-        let before = self.log.newest(&hot.trades).map_or(hot.newest, |last| last.ts_event);
+        let before = self.log.newest(&hot.trades).map_or(hot.newest(), |last| last.ts_event);
         let before = if before == UnixNanos::MIN { tick.ts_event } else { before };
         let said = state.numbers.take(tick.rank(), hot.expected, (before, tick.ts_event), clock);
         hot.expected = state.numbers.expected();

@@ -1,9 +1,10 @@
 //! What a shard keeps of a symbol: what each trade touches, its other open bars, and by timeframe what is closed.
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 
 use crate::model::calendar::Interval;
-use crate::model::{Price, SymbolId, Tick, UnixNanos, Volume};
+use crate::model::{Price, Shape, SymbolId, Tick, UnixNanos, Volume};
 
 use super::super::chunk::{List, NONE};
 use super::super::missing::Missing;
@@ -48,55 +49,74 @@ impl Level {
     }
 }
 
-/// What every trade of a symbol touches, in whole cache lines apart from all else: those of many symbols lie close together, so they
-/// stay in the caches and take few pages.
+/// What every trade of a symbol touches, in three cache lines apart from all else: those of many symbols lie close together, so they stay in
+/// the caches and take few pages. What lies before and after them belongs to the same things and is touched less.
 #[repr(C, align(64))]
 pub(super) struct Hot {
+    pub(super) current_end: UnixNanos,
+    /// See [`Self::newest`].
+    newest: UnixNanos,
+    pub(super) built_by: BuiltBy,
     /// The open bar that was touched last; `bar.start` is [`NO_START`] where there is none.
     pub(super) current: Record,
-    pub(super) current_end: UnixNanos,
-    pub(super) newest: UnixNanos,
-    /// When the next bar is due to close, by the feed's clock.
-    pub(super) deadline: UnixNanos,
-    /// Before this a trade of the current bar is usual, if it is of the right form and new; [`UnixNanos::MIN`] where none is. It is worked
+    /// Before this a trade of the current bar is usual, if it is of the right shape and new; [`UnixNanos::MIN`] where none is. It is worked
     /// out after each trade that took the long way; a new deadline undoes it.
     pub(super) usual_until: UnixNanos,
-    /// The low half of the number that the next trade should have, where the venue numbers without a hole.
-    pub(super) expected: u32,
-    pub(super) source: u8,
-    pub(super) built_by: BuiltBy,
-    /// Of which form a trade must be to be usual.
-    pub(super) form: u16,
-    pub(super) trades: SymbolTrades,
     pub(super) last: Price,
     pub(super) day_volume: Volume,
+    /// The low half of the number that the next trade should have, where the venue numbers without a hole.
+    pub(super) expected: u32,
+    /// Of which shape a trade must be to be usual.
+    pub(super) shape: Shape,
+    pub(super) source: u8,
+    pub(super) trades: SymbolTrades,
 }
 
-/// The lines of [`Hot`].
-pub(super) const HOT_LINES: usize = 4;
-const _: () = assert!(size_of::<Hot>() == HOT_LINES * 64);
+/// The lines of [`Hot`] that every trade touches.
+pub(super) const HOT_LINES: std::ops::Range<usize> = 1..4;
+const _: () = {
+    let begins = offset_of!(Hot, current) + offset_of!(Record, ts_recv);
+    let ends = offset_of!(Hot, trades) + SymbolTrades::TOUCHED;
+    assert!(HOT_LINES.start * 64 <= begins && ends <= HOT_LINES.end * 64 && size_of::<Hot>() == 5 * 64);
+};
 
 impl Hot {
     pub(super) fn new() -> Self {
         Self {
-            current: Record::empty(NO_START),
             current_end: UnixNanos::MIN,
             newest: UnixNanos::MIN,
-            deadline: UnixNanos::MAX,
-            usual_until: UnixNanos::MIN,
-            expected: 0,
-            source: 0,
             built_by: BuiltBy::Nothing,
-            form: 0,
-            trades: SymbolTrades::default(),
-            day_volume: Volume(0),
+            current: Record::empty(NO_START),
+            usual_until: UnixNanos::MIN,
             last: Price(0),
+            day_volume: Volume(0),
+            expected: 0,
+            shape: Shape::default(),
+            source: 0,
+            trades: SymbolTrades::default(),
         }
+    }
+
+    /// The newest time of a tick that made a bar.
+    pub(super) fn newest(&self) -> UnixNanos {
+        // A usual trade notes its time nowhere but in the open bar.
+        if self.current.bar.start == NO_START {
+            self.newest
+        } else {
+            self.newest.max(self.current.closed.ts_event)
+        }
+    }
+
+    /// Says that there was a tick at `ts`. To be called before the open bar is taken away or loses a trade.
+    pub(super) fn move_on(&mut self, ts: UnixNanos) {
+        self.newest = self.newest().max(ts);
     }
 }
 
 /// What opens, closes and revises a symbol's bars.
 pub(super) struct SymbolState {
+    /// When the next bar is due to close, by the feed's clock.
+    pub(super) deadline: UnixNanos,
     pub(super) parents_due: UnixNanos,
     pub(super) id: SymbolId,
     /// What is known to be missing, and what may still come.

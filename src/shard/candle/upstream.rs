@@ -192,10 +192,10 @@ impl Candles {
         }
         if self.options.clock == BarClock::Event {
             let hot = &mut self.hot[symbol as usize];
-            hot.newest = hot.newest.max(end);
-            let newest = hot.newest;
+            hot.move_on(end);
+            let newest = hot.newest();
             self.set_deadline(symbol);
-            if newest >= self.hot[symbol as usize].deadline {
+            if newest >= self.symbols[symbol as usize].deadline {
                 self.close_due(symbol, newest, sink);
             }
         }
@@ -240,7 +240,7 @@ impl Candles {
         let hot = &mut self.hot[symbol as usize];
         if self.options.clock == BarClock::Event {
             // Whoever asks knows that it is over.
-            hot.newest = hot.newest.max(over);
+            hot.move_on(over);
         }
         let from_ticks = !matches!(hot.built_by, BuiltBy::Nothing | BuiltBy::Bars);
         // Whoever asked waited by our clock: what a feed that was held back makes of it may be seconds behind.

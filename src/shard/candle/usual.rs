@@ -6,6 +6,7 @@
 use crate::model::{Tick, UnixNanos};
 
 use super::super::record::{Fields, Rank};
+use super::super::trades::Way;
 use super::{BarClock, Candles};
 
 impl Candles {
@@ -13,27 +14,41 @@ impl Candles {
     #[inline(always)]
     pub(super) fn take_usual(&mut self, symbol: u32, tick: &Tick) -> bool {
         let Some(hot) = self.hot.get_mut(symbol as usize) else { return false };
-        let rank = Rank { ts_event: tick.ts_event, sequence: tick.rank() };
+        let is_of_bar = tick.ts_event >= hot.current.bar.start && tick.ts_event < hot.usual_until;
         let is_contiguous = tick.is_contiguous();
-        let is_usual = rank.ts_event >= hot.current.bar.start
-            && rank.ts_event < hot.usual_until
-            && tick.form() == hot.form
-            && (rank.sequence as u32 == hot.expected || !is_contiguous);
-        if !is_usual {
+        let is_out_of_turn = is_contiguous && tick.trade_rank() as u32 != hot.expected;
+        if !is_of_bar || is_out_of_turn {
             return false;
         }
-        if self.options.keep_trades.keeps(tick) {
-            if !self.log.append_new(symbol, &mut hot.trades, tick) {
+        let (shape, trades) = (tick.shape(), &mut hot.trades);
+        let hot = if trades.way() == Way::Ascending {
+            if shape != hot.shape || !trades.ascends(tick) {
                 return false;
             }
-            if self.log.exceeds(&hot.trades, self.options.trades_per_symbol_max) {
-                self.tallies.trades_evicted += self.log.evict(&mut hot.trades) as u64;
-            }
+            let hot = if trades.is_chunk_full() {
+                self.make_room_for_trades();
+                &mut self.hot[symbol as usize]
+            } else {
+                hot
+            };
+            self.log.append_ascending(symbol, &mut hot.trades, tick);
+            hot
         } else {
-            self.log.skip(&mut hot.trades);
+            if !shape.has_form_of(hot.shape) {
+                return false;
+            }
+            if trades.way() == Way::Skipped {
+                self.log.skip(trades);
+            } else if !self.log.append_like_last(symbol, trades, tick) {
+                return false;
+            }
+            hot
+        };
+        if self.log.exceeds(&hot.trades, self.options.trades_per_symbol_max) {
+            self.tallies.trades_evicted += self.log.evict(&mut hot.trades) as u64;
         }
+        let rank = Rank { ts_event: tick.ts_event, sequence: tick.trade_rank() };
         hot.current.add_whole(rank, tick.price, tick.size, tick.ts_recv);
-        hot.newest = hot.newest.max(rank.ts_event);
         hot.expected = hot.expected.wrapping_add(u32::from(is_contiguous));
         hot.source = tick.source;
         hot.last = tick.price;
@@ -48,10 +63,11 @@ impl Candles {
         let start = hot.current.bar.start;
         let builds = self.is_plain && hot.built_by.is_of(tick);
         // By the event clock a trade past the deadline closes bars.
-        let deadline = if self.options.clock == BarClock::Event { hot.deadline } else { UnixNanos::MAX };
-        let is_whole = hot.current.lacks == Fields::NONE && state.day.has(start) && hot.newest < deadline;
+        let deadline = if self.options.clock == BarClock::Event { state.deadline } else { UnixNanos::MAX };
+        let is_whole = hot.current.lacks == Fields::NONE && state.day.has(start) && hot.newest() < deadline;
         let ids = hot.trades.ascending_in();
-        hot.form = tick.form();
+        hot.shape = tick.shape();
+        hot.trades.expect_another(tick, self.options.keep_trades.keeps(tick));
         hot.usual_until = if builds && is_whole && ids.start <= start {
             hot.current_end.min(state.day.end).min(ids.end).min(deadline)
         } else {
