@@ -431,14 +431,6 @@ impl Tick {
         self.flags & FLAG_ID_FORM != 0
     }
 
-    /// Whether nothing of the trade's id is above its low 64 bits.
-    #[inline]
-    pub(crate) fn has_small_id(&self) -> bool {
-        // The three bytes above and the source, in one load.
-        let words: &[u32; 16] = bytemuck::cast_ref(self);
-        words[13].to_le() & 0xff_ffff == 0
-    }
-
     /// The low 64 bits of the trade's id.
     #[inline]
     pub(crate) fn low_id(&self) -> u64 {

@@ -53,7 +53,8 @@ pub enum Way {
 pub struct SymbolTrades {
     way: Way,
     is_indexed: bool,
-    /// While ids ascend: the market that gives them, and the greatest with its day. Before the first, a number above which there is none.
+    /// While ids ascend: the market that gives them, and the greatest with its day, by their low 64 bits: an id with greater ones is like
+    /// none before. Before the first, bits above which there are none.
     market: [u8; 2],
     greatest_day: i32,
     greatest: u64,
@@ -100,10 +101,10 @@ impl SymbolTrades {
         self.way
     }
 
-    /// Of a trade of the same shape: whether its id is a number greater than all before.
+    /// Of a trade of the same shape: whether its id is greater than all before.
     #[inline(always)]
     pub fn ascends(&self, tick: &Tick) -> bool {
-        tick.has_small_id() && tick.low_id() > self.greatest
+        tick.low_id() > self.greatest
     }
 
     /// After a trade was appended, or skipped: says how the next one of its shape is taken.
@@ -257,7 +258,7 @@ impl TradeLog {
             let first = symbol.greatest_day == i32::MIN;
             let ascends = (day(tick), id.bits as u64) > (symbol.greatest_day, symbol.greatest);
             let same = symbol.market == market(tick) || first;
-            if id.form == IdForm::Number && id.bits >> 64 == 0 && ascends && same {
+            if ascends && same {
                 return None;
             }
             self.index_all(symbol);

@@ -20,7 +20,6 @@ impl Candles {
     /// Closes everything whose end and grace are past, in order of time, children before parents.
     pub(super) fn close_due(&mut self, symbol: u32, clock: UnixNanos, sink: &mut impl Sink) {
         let limit = clock.minus(self.grace(symbol));
-        self.hot[symbol as usize].move_on(UnixNanos::MIN);
         let grid = self.symbols[symbol as usize].grid;
         if self.symbols[symbol as usize].vendor.forming.bar.start != NO_START {
             self.close_forming(symbol, limit, sink);
