@@ -18,7 +18,7 @@ pub use event::{Day, Event, EventKind, Quote};
 pub use price::{NOTIONAL_MAX, Notional, Price, Size, Volume};
 pub use rest::RestWish;
 pub use symbol::{Symbol, SymbolCache, SymbolError, SymbolId, SymbolTable};
-pub use tick::{IdForm, Shape, Tick, TickKind, TradeId, Venue};
+pub use tick::{IdForm, Tick, TickKind, TradeId, Venue};
 pub use time::{Nanos, UnixNanos};
 pub use timeframe::{Timeframe, Timeframes};
 pub use topic::{Ask, Channel, Interest, Topic};

@@ -144,18 +144,6 @@ impl Venue {
     pub const NONE: Self = Self(0);
 }
 
-/// What kind of tick it is, its flags, and its venue and TRF.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Shape(u32);
-
-impl Shape {
-    /// Whether both are of the same kind and have the same flags: then they have all the same parts, of the same sorts.
-    #[inline]
-    pub const fn has_form_of(self, other: Self) -> bool {
-        (self.0 ^ other.0) >> 16 == 0
-    }
-}
-
 /// One record from a feed. 64 bytes, little-endian where it leaves the process.
 ///
 /// A gap has its beginning, and a halt 1 or 0 for stopped or resumed, in the word at offset 32. The halves of a bar are laid out as
@@ -418,11 +406,12 @@ impl Tick {
         TradeId { form, bits: u128::from(self.word_b) | (a | b << 8 | c << 16) << 64 }
     }
 
-    /// What it records, its flags, and its venue and TRF.
+    /// The number of what it records and its flags: ticks of equal form have all the same parts, of the same sorts.
     #[inline]
-    pub fn shape(&self) -> Shape {
+    pub fn form(&self) -> u16 {
+        // In one load, though the flags are read apart as well.
         let words: &[u32; 16] = bytemuck::cast_ref(self);
-        Shape(words[14].to_le())
+        (words[14].to_le() >> 16) as u16
     }
 
     /// Whether the trade has an id.

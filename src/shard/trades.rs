@@ -1,7 +1,7 @@
 //! The trades of the unsealed window: to find duplicates, to take trades back, and to replay the trades topic.
 //!
 //! Most venues number a symbol's trades upward. As long as they do, a greater id is a new one and nothing is looked up. The first
-//! id that is not greater, or comes from another venue, puts that symbol's trades into a shared index, for good.
+//! id that is not greater puts that symbol's trades into a shared index, for good.
 
 use crate::model::calendar::Interval;
 use crate::model::{IdForm, Tick, TickKind, TradeId, UnixNanos};
@@ -31,7 +31,7 @@ pub struct TradeLog {
     indexed: usize,
 }
 
-/// How the log takes the next trade of a symbol, if it is of the same shape as the one before.
+/// How the log takes the next trade of a symbol, if it is of the same form as the one before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Way {
@@ -53,9 +53,8 @@ pub enum Way {
 pub struct SymbolTrades {
     way: Way,
     is_indexed: bool,
-    /// While ids ascend: the market that gives them, and the greatest with its day, by their low 64 bits: an id with greater ones is like
-    /// none before. Before the first, bits above which there are none.
-    market: [u8; 2],
+    /// While ids ascend: the greatest with its day, by their low 64 bits: an id with greater ones is like none before, of whatever market.
+    /// Before the first, bits above which there are none.
     greatest_day: i32,
     greatest: u64,
     /// The sequence of its newest entry: how many trades, cancels and corrections there were.
@@ -72,7 +71,6 @@ impl Default for SymbolTrades {
             sequence: 0,
             greatest: u64::MAX,
             greatest_day: i32::MIN,
-            market: [0; 2],
             is_indexed: false,
             way: Way::Unknown,
             forgotten_to: UnixNanos::MIN,
@@ -95,19 +93,19 @@ impl SymbolTrades {
         self.list.is_chunk_full::<CHUNK>()
     }
 
-    /// How the next trade is taken if it is of the same shape as the one before, and both happened when [`Self::ascending_in`] says.
+    /// How the next trade is taken if it is of the same form as the one before, and both happened when [`Self::ascending_in`] says.
     #[inline(always)]
     pub fn way(&self) -> Way {
         self.way
     }
 
-    /// Of a trade of the same shape: whether its id is greater than all before.
+    /// Of a trade of the same form: whether its id is greater than all before.
     #[inline(always)]
     pub fn ascends(&self, tick: &Tick) -> bool {
         tick.low_id() > self.greatest
     }
 
-    /// After a trade was appended, or skipped: says how the next one of its shape is taken.
+    /// After a trade was appended, or skipped: says how the next one of its form is taken.
     pub fn expect_another(&mut self, tick: &Tick, is_kept: bool) {
         self.way = match (is_kept, tick.has_id()) {
             (false, _) => Way::Skipped,
@@ -204,10 +202,7 @@ impl TradeLog {
         let Some(place) = self.arena.push_streamed(&mut symbol.list, owner, tick) else { return };
         match own_id(tick) {
             Some(id) if symbol.is_indexed => self.insert(hash(tick, id), place),
-            Some(id) => {
-                (symbol.greatest_day, symbol.greatest) = (day(tick), id.bits as u64);
-                symbol.market = market(tick);
-            }
+            Some(id) => (symbol.greatest_day, symbol.greatest) = (day(tick), id.bits as u64),
             None => {}
         }
     }
@@ -220,7 +215,7 @@ impl TradeLog {
         self.arena.push_streamed(&mut symbol.list, owner, tick);
     }
 
-    /// Takes a trade of the same shape as the one before without making room. If it says `false` nothing has happened: there is no room, or
+    /// Takes a trade of the same form as the one before without making room. If it says `false` nothing has happened: there is no room, or
     /// its id is not new, or may not be.
     #[inline(never)]
     pub fn append_like_last(&mut self, owner: u32, symbol: &mut SymbolTrades, tick: &Tick) -> bool {
@@ -255,10 +250,7 @@ impl TradeLog {
     #[inline]
     pub fn find(&mut self, symbol: &mut SymbolTrades, tick: &Tick, id: TradeId) -> Option<u32> {
         if !symbol.is_indexed {
-            let first = symbol.greatest_day == i32::MIN;
-            let ascends = (day(tick), id.bits as u64) > (symbol.greatest_day, symbol.greatest);
-            let same = symbol.market == market(tick) || first;
-            if ascends && same {
+            if (day(tick), id.bits as u64) > (symbol.greatest_day, symbol.greatest) {
                 return None;
             }
             self.index_all(symbol);

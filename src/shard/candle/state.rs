@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::mem::offset_of;
 
 use crate::model::calendar::Interval;
-use crate::model::{Price, Shape, SymbolId, Tick, UnixNanos, Volume};
+use crate::model::{Price, SymbolId, Tick, UnixNanos, Volume};
 
 use super::super::chunk::{List, NONE};
 use super::super::missing::Missing;
@@ -59,15 +59,15 @@ pub(super) struct Hot {
     pub(super) built_by: BuiltBy,
     /// The open bar that was touched last; `bar.start` is [`NO_START`] where there is none.
     pub(super) current: Record,
-    /// Before this a trade of the current bar is usual, if it is of the right shape and new; [`UnixNanos::MIN`] where none is. It is worked
+    /// Before this a trade of the current bar is usual, if it is of the right form and new; [`UnixNanos::MIN`] where none is. It is worked
     /// out after each trade that took the long way; a new deadline undoes it.
     pub(super) usual_until: UnixNanos,
     pub(super) last: Price,
     pub(super) day_volume: Volume,
     /// The low half of the number that the next trade should have, where the venue numbers without a hole.
     pub(super) expected: u32,
-    /// Of which shape a trade must be to be usual.
-    pub(super) shape: Shape,
+    /// Of which form a trade must be to be usual.
+    pub(super) form: u16,
     pub(super) source: u8,
     pub(super) trades: SymbolTrades,
 }
@@ -91,7 +91,7 @@ impl Hot {
             last: Price(0),
             day_volume: Volume(0),
             expected: 0,
-            shape: Shape::default(),
+            form: 0,
             source: 0,
             trades: SymbolTrades::default(),
         }

@@ -17,12 +17,12 @@ impl Candles {
         let is_of_bar = tick.ts_event >= hot.current.bar.start && tick.ts_event < hot.usual_until;
         let is_contiguous = tick.is_contiguous();
         let is_out_of_turn = is_contiguous && tick.trade_rank() as u32 != hot.expected;
-        if !is_of_bar || is_out_of_turn {
+        if !is_of_bar || is_out_of_turn || tick.form() != hot.form {
             return false;
         }
-        let (shape, trades) = (tick.shape(), &mut hot.trades);
+        let trades = &mut hot.trades;
         let hot = if trades.way() == Way::Ascending {
-            if shape != hot.shape || !trades.ascends(tick) {
+            if !trades.ascends(tick) {
                 return false;
             }
             let hot = if trades.is_chunk_full() {
@@ -34,9 +34,6 @@ impl Candles {
             self.log.append_ascending(symbol, &mut hot.trades, tick);
             hot
         } else {
-            if !shape.has_form_of(hot.shape) {
-                return false;
-            }
             if trades.way() == Way::Skipped {
                 self.log.skip(trades);
             } else if !self.log.append_like_last(symbol, trades, tick) {
@@ -66,7 +63,7 @@ impl Candles {
         let deadline = if self.options.clock == BarClock::Event { state.deadline } else { UnixNanos::MAX };
         let is_whole = hot.current.lacks == Fields::NONE && state.day.has(start) && hot.newest() < deadline;
         let ids = hot.trades.ascending_in();
-        hot.shape = tick.shape();
+        hot.form = tick.form();
         hot.trades.expect_another(tick, self.options.keep_trades.keeps(tick));
         hot.usual_until = if builds && is_whole && ids.start <= start {
             hot.current_end.min(state.day.end).min(ids.end).min(deadline)
