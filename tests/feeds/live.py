@@ -20,6 +20,10 @@ ENDS = ("half", "reset", "close")
 RECONNECT_S, TAKEOVER_S = 1.0, 2.0
 # The default of `gap_margin_ms`: a gap begins so long before the last sign of life.
 GAP_MARGIN_MS = 250
+# How much later than usual sales may come: a feed knows the venue's clock no better.
+LATENESS_MS = 50
+# A venue that was itself so late proves nothing about whom it serves.
+VENUE_LATE_MS = 500
 HEALTHY_P99_FACTOR = 1.2
 # Below so long a storm its latencies are too few to compare.
 LONG_S = 60
@@ -86,7 +90,8 @@ async def a_storm_on_one_connection_at_a_time(options, plant=0):
             began = await begin(venue, len(symbols))
             state = await until(lambda: venue.counts()["state"] == "over", seconds + PATIENCE_S * 2)
             require(state, f"it never began or ended: {venue.counts()} {engine.err}")
-            truth, log = venue.truth(), venue.log()
+            truth, log, late_ms = venue.truth(), venue.log(), venue.counts()["late_ms"]["max"]
+            require(late_ms < VENUE_LATE_MS, f"the venue was late by {late_ms} ms: the machine is too busy to tell anything")
             wanted = model(options.engine, venue.truth_path, "csv", timeframes, venue.work / "model.ndjson")
 
             def joined_midway(key):
@@ -98,6 +103,7 @@ async def a_storm_on_one_connection_at_a_time(options, plant=0):
             trades = listener.trades()
         faults = [line for line in log if line.get("fault")]
         require(len(faults) >= (seconds - 3) // 7, f"only {len(faults)} faults struck")
+        note_last_signs(truth, faults)
         hurt = only_the_struck_are_hurt(client, faults, began)
         back = reconnects(log, faults)
         served = taken_over(truth, faults)
@@ -109,9 +115,21 @@ async def a_storm_on_one_connection_at_a_time(options, plant=0):
         )
 
 
+def note_last_signs(truth, faults):
+    """Notes with each fault when the last sale before it was sent to a connection that it struck."""
+    at = 0
+    newest = {}
+    for fault in faults:
+        while at < len(truth) and truth[at]["timestamp_ms"] < fault["at_ms"]:
+            newest.update(dict.fromkeys(truth[at]["sent"], truth[at]["timestamp_ms"]))
+            at += 1
+        fault["last_sign_ms"] = min((newest.get(str(c), fault["at_ms"]) for c in fault["connections"]), default=fault["at_ms"])
+
+
 def window(fault):
     """From when to when a fault may be felt, µs: it lasts, is noticed, and another connection has to subscribe; a gap is told wider."""
-    return (fault["at_ms"] - GAP_MARGIN_MS) * 1_000, (fault["at_ms"] + fault["for_ms"]) * 1_000 + int(TAKEOVER_S * 2 * US)
+    first = fault["last_sign_ms"] - GAP_MARGIN_MS - LATENESS_MS
+    return first * 1_000, (fault["at_ms"] + fault["for_ms"]) * 1_000 + int(TAKEOVER_S * 2 * US)
 
 
 def struck_symbols(fault):

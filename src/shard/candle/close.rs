@@ -178,7 +178,10 @@ impl Candles {
         for record in newer.skip_while(|r| r.bar.start >= end).take_while(|r| r.bar.start >= start) {
             sum.merge(record);
         }
-        self.gather(symbol, child_level, start.max(child.closed_to), end, sum);
+        // What closes has nothing open below it.
+        if child.closed_to < end {
+            self.gather(symbol, child_level, start.max(child.closed_to), end, sum);
+        }
     }
 
     pub(super) fn set_deadline(&mut self, symbol: u32) {
