@@ -169,7 +169,6 @@ impl Venue {
     /// Does all that is due; to be called each millisecond, though later is no harm but to punctuality.
     pub fn advance(&mut self, now_ms: i64) {
         self.start_when_asked(now_ms);
-        self.strike_on_schedule(now_ms);
         if let Some((mut source, clock)) = self.running.take() {
             let venue_ms = clock.at(now_ms);
             self.lateness.turn(now_ms);
@@ -187,6 +186,8 @@ impl Venue {
             self.running = Some((source, clock));
         }
         self.look_after_lines(now_ms);
+        // Last: what was due before a fault has gone out before it.
+        self.strike_on_schedule(now_ms);
     }
 
     /// All is done, and the time for late questions is over.

@@ -307,3 +307,18 @@ fn faults_strike_whom_they_are_told_to() {
     let mut late = Client::new(&mut venue, Dialect::Massive, &[AUTH]);
     assert!(late.texts().concat().contains("auth_failed"));
 }
+
+#[test]
+fn what_was_due_before_a_fault_has_gone_out_before_it() {
+    let mut venue = venue(Kindred::Massive, |_| {});
+    venue.plans = vec!["reset:after=500ms".parse().unwrap()];
+    let client =
+        Client::new(&mut venue, Dialect::Massive, &[AUTH, r#"{"action":"subscribe","params":"T.*"}"#]);
+    venue.advance(START);
+    // It began with the next second, and was busy elsewhere from then on.
+    venue.advance(START + 1_000);
+    venue.advance(START + 1_500);
+    let line = &venue.lines[&client.number];
+    assert!(line.leaving && line.sent > 100);
+    assert_eq!(line.sent, venue.truth.sales);
+}
