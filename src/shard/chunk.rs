@@ -137,9 +137,9 @@ impl<T: Pod, const N: usize> Arena<T, N> {
 
     /// Appends a record and returns its place. Without room (see [`Self::must_evict`]) it returns `None`.
     #[inline]
-    pub fn push(&mut self, list: &mut List, owner: u32, record: T) -> Option<u32> {
+    pub fn push(&mut self, list: &mut List, owner: u32, record: &T) -> Option<u32> {
         let place = self.claim(list, owner)?;
-        *self.get_mut(place) = record;
+        *self.get_mut(place) = *record;
         Some(place)
     }
 
@@ -349,10 +349,10 @@ mod tests {
             if (state >> 33).is_multiple_of(3) {
                 assert_eq!(arena.pop_front(&mut lists[which]), models[which].pop_front());
             } else if !arena.must_evict(&lists[which]) {
-                assert!(arena.push(&mut lists[which], which as u32, step).is_some());
+                assert!(arena.push(&mut lists[which], which as u32, &step).is_some());
                 models[which].push_back(step);
             } else {
-                assert!(arena.push(&mut lists[which], which as u32, step).is_none());
+                assert!(arena.push(&mut lists[which], which as u32, &step).is_none());
                 // The oldest chunk belongs to a list whose head it is.
                 let owner = arena.oldest_owner().unwrap() as usize;
                 for _ in 0..arena.head_len(&lists[owner]) {

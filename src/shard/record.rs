@@ -272,6 +272,16 @@ impl Record {
         self.ts_recv = self.ts_recv.max(part.ts_recv);
     }
 
+    /// A longer bar that begins at `start` and has only this in it yet.
+    pub fn as_part(&self, start: UnixNanos) -> Self {
+        let mut record = *self;
+        record.bar.start = start;
+        (record.sequence, record.rev, record.reason) = (0, 0, 0);
+        record.flags = self.flags.without(BarFlags::SYNTHETIC);
+        record.vendor = self.vendor.as_part();
+        record
+    }
+
     /// [`Self::merge`] where either lacks a field, most often as the sum has nothing in it yet.
     fn merge_in_part(&mut self, part: &Self) {
         if part.is_empty() {

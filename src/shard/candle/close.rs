@@ -43,7 +43,7 @@ impl Candles {
             }
             let state = &mut self.symbols[symbol as usize];
             let hot = &mut self.hot[symbol as usize];
-            let record = if first == current {
+            let mut record = if first == current {
                 hot.current_end = UnixNanos::MIN;
                 std::mem::replace(&mut hot.current, Record::empty(NO_START))
             } else {
@@ -52,7 +52,7 @@ impl Candles {
             self.open_bars -= 1;
             state.levels[0].closed_to = end;
             self.fill(symbol, 0, first, sink);
-            self.append(symbol, 0, record, sink);
+            self.append(symbol, 0, &mut record, sink);
             self.close_daily(symbol, first);
             for level in bits(self.symbols[symbol as usize].idle_parents) {
                 self.expect_parent(symbol, level, self.grids[usize::from(grid)].interval(level, first));
@@ -102,8 +102,9 @@ impl Candles {
                     break;
                 }
                 let Interval { start, end } = due;
-                let mut record = Record::empty(start);
-                self.gather(symbol, level, start, end, &mut record);
+                let prefix = &self.symbols[symbol as usize].levels[level].prefix;
+                let mut record = if prefix.bar.start == start { *prefix } else { Record::empty(start) };
+                self.gather_unsealed(symbol, level, start, end, &mut record);
                 let next = self.next_pending(symbol, level, end);
                 let state = &mut self.symbols[symbol as usize];
                 record.flags = record.flags.with(state.halts.flags(due));
@@ -115,7 +116,7 @@ impl Candles {
                 // All its trades may have been cancelled before it closed.
                 if !record.is_empty() {
                     self.fill(symbol, level, start, sink);
-                    self.append(symbol, level, record, sink);
+                    self.append(symbol, level, &mut record, sink);
                 }
             }
         }
@@ -147,6 +148,15 @@ impl Candles {
         end: UnixNanos,
         sum: &mut Record,
     ) {
+        let prefix = &self.symbols[symbol as usize].levels[level].prefix;
+        if prefix.bar.start >= start && prefix.bar.start < end {
+            sum.merge(prefix);
+        }
+        self.gather_unsealed(symbol, level, start, end, sum);
+    }
+
+    /// [`Self::gather`] without what is sealed.
+    fn gather_unsealed(&self, symbol: u32, level: usize, start: UnixNanos, end: UnixNanos, sum: &mut Record) {
         let state = &self.symbols[symbol as usize];
         let hot = &self.hot[symbol as usize];
         let inside = |record: &Record| record.bar.start >= start && record.bar.start < end;
@@ -169,11 +179,8 @@ impl Candles {
             state.open_daily.iter().filter(|record| inside(record)).for_each(|r| sum.merge(r));
             return;
         }
-        let (at, child_level) = (&state.levels[level], self.grid(symbol).child(level));
+        let child_level = self.grid(symbol).child(level);
         let child = &state.levels[child_level];
-        if inside(&at.prefix) {
-            sum.merge(&at.prefix);
-        }
         let newer = self.arena.backward(&child.bars).take(child.unsealed as usize).map(|(_, record)| record);
         for record in newer.skip_while(|r| r.bar.start >= end).take_while(|r| r.bar.start >= start) {
             sum.merge(record);

@@ -39,7 +39,7 @@ impl Candles {
         // It is the first of the open ones, or was emptied by cancels.
         let is_next = state.open_daily.front().is_some_and(|record| record.bar.start == start);
         if let Some(record) = is_next.then(|| state.open_daily.pop_front()).flatten() {
-            self.file(symbol, base, record);
+            self.file(symbol, base, &record);
         }
     }
 
@@ -50,7 +50,7 @@ impl Candles {
         match self.find_unsealed(symbol, base, start) {
             Some(place) => self.arena.get_mut(place).add(&sample.daily()),
             None => {
-                self.file(symbol, base, Record::first(start, &sample.daily()));
+                self.file(symbol, base, &Record::first(start, &sample.daily()));
             }
         }
     }
@@ -62,7 +62,7 @@ impl Candles {
             match self.find_unsealed(symbol, base, start) {
                 Some(place) => self.arena.get_mut(place).replace(fresh),
                 None => {
-                    self.file(symbol, base, *fresh);
+                    self.file(symbol, base, fresh);
                 }
             }
             return;
@@ -105,7 +105,7 @@ impl Candles {
         record.bar.start = last;
         match self.find_unsealed(symbol, base, last) {
             Some(place) => *self.arena.get_mut(place) = record,
-            None => self.file(symbol, base, record),
+            None => self.file(symbol, base, &record),
         }
     }
 

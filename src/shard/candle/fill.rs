@@ -168,7 +168,7 @@ impl Candles {
                 record.flags = record.flags.with(flags);
                 record.flatten(last);
             }),
-            None => self.append(symbol, level, Record::flat(interval.start, last, flags), sink),
+            None => self.append(symbol, level, &mut Record::flat(interval.start, last, flags), sink),
         }
     }
 

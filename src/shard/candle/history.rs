@@ -10,8 +10,8 @@ use super::{Candles, Sink};
 impl Candles {
     /// Publishes a new closed bar and files it by its start. One without a price is filed only.
     #[inline]
-    pub(super) fn append(&mut self, symbol: u32, level: usize, mut record: Record, sink: &mut impl Sink) {
-        let incomplete = self.is_incomplete(symbol, level, &record);
+    pub(super) fn append(&mut self, symbol: u32, level: usize, record: &mut Record, sink: &mut impl Sink) {
+        let incomplete = self.is_incomplete(symbol, level, record);
         record.flags = record.flags.without(BarFlags::INCOMPLETE).with(incomplete);
         let published = record.is_published();
         if published {
@@ -23,12 +23,12 @@ impl Candles {
         let state = &mut self.symbols[symbol as usize];
         if level == 0 {
             let grid = &self.grids[usize::from(state.grid)];
-            state.today.add(&record, |at| grid.day(at));
+            state.today.add(record, |at| grid.day(at));
         }
         if published {
             self.tallies.closed += 1;
-            self.note_filled(symbol, level, &record);
-            self.publish(symbol, level, &record, sink);
+            self.note_filled(symbol, level, record);
+            self.publish(symbol, level, record, sink);
         }
     }
 
@@ -46,7 +46,7 @@ impl Candles {
 
     /// Files a closed bar by its start.
     #[inline]
-    pub(super) fn file(&mut self, symbol: u32, level: usize, record: Record) {
+    pub(super) fn file(&mut self, symbol: u32, level: usize, record: &Record) {
         while self.arena.must_evict(&self.symbols[symbol as usize].levels[level].bars) {
             if !self.evict_oldest() {
                 break;
@@ -68,7 +68,7 @@ impl Candles {
                 break;
             }
             *self.arena.get_mut(place) = *earlier;
-            *self.arena.get_mut(before) = record;
+            *self.arena.get_mut(before) = *record;
             place = before;
         }
     }
@@ -104,6 +104,7 @@ impl Candles {
     }
 
     /// Moves the first unsealed bar of a level into its parents' prefixes.
+    #[inline]
     pub(super) fn seal_first(&mut self, symbol: u32, level: usize) {
         let state = &mut self.symbols[symbol as usize];
         let at = &mut state.levels[level];
@@ -120,9 +121,10 @@ impl Candles {
             let (at, begun) = (record.bar.start, prefix.bar.start);
             // Mostly it is the same interval as that of the one before, which needs no division to see.
             if begun == UnixNanos::MIN || begun > at || grid.end(parent, begun) <= at {
-                *prefix = Record::empty(grid.interval(parent, at).start);
+                *prefix = record.as_part(grid.interval(parent, at).start);
+            } else {
+                prefix.merge(record);
             }
-            prefix.merge(record);
         }
     }
 

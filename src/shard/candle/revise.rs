@@ -108,8 +108,7 @@ impl Candles {
         create: impl FnOnce(UnixNanos) -> Record,
     ) {
         let Some(place) = self.find_unsealed(symbol, level, start) else {
-            let record = create(start);
-            self.append(symbol, level, record, sink);
+            self.append(symbol, level, &mut create(start), sink);
             self.refill(symbol, level, start, reason, sink);
             return;
         };

@@ -359,7 +359,7 @@ impl Candles {
                 let halted = self.symbols[symbol as usize].halts.flags(Interval { start, end });
                 let mut record = record;
                 record.flags = record.flags.with(halted);
-                self.append(symbol, level, record, sink);
+                self.append(symbol, level, &mut record, sink);
             }
         }
         self.refill(symbol, level, start, reason, sink);
@@ -409,7 +409,7 @@ impl Candles {
                 None if start < self.symbols[symbol as usize].levels[parent].sealed_to => {}
                 None => {
                     sum.flags = sum.flags.with(self.symbols[symbol as usize].halts.flags(interval));
-                    self.append(symbol, parent, sum, sink);
+                    self.append(symbol, parent, &mut sum, sink);
                 }
             }
             self.refill(symbol, parent, start, reason, sink);
