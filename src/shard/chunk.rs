@@ -39,12 +39,11 @@ pub struct List {
     end: u32,
     len: u32,
     head: u32,
-    head_at: u16,
 }
 
 impl Default for List {
     fn default() -> Self {
-        Self { head: NONE, end: 0, len: 0, head_at: 0 }
+        Self { head: NONE, end: 0, len: 0 }
     }
 }
 
@@ -176,7 +175,6 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         self.newest = chunk;
         if tail == NONE {
             list.head = chunk;
-            list.head_at = 0;
         } else {
             self.links[tail as usize].next = chunk;
         }
@@ -199,18 +197,6 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         }
         self.links.push(Links { previous: NONE, next: NONE, older: NONE, newer: NONE, owner: NONE });
         Some(self.links.len() as u32 - 1)
-    }
-
-    /// Removes the first record.
-    pub fn pop_front(&mut self, list: &mut List) -> Option<T> {
-        let place = self.front(list)?;
-        let record = *self.get(place);
-        list.head_at += 1;
-        list.len -= 1;
-        if list.len == 0 || list.head_at as usize == N {
-            self.release_head(list);
-        }
-        Some(record)
     }
 
     /// The records of its first chunk.
@@ -257,18 +243,17 @@ impl<T: Pod, const N: usize> Arena<T, N> {
         } else {
             self.links[next as usize].previous = NONE;
             list.head = next;
-            list.head_at = 0;
         }
     }
 
     /// How many records its first chunk holds.
     pub fn head_len(&self, list: &List) -> usize {
-        list.len().min(N - usize::from(list.head_at))
+        list.len().min(N)
     }
 
     /// The place of the first record.
     pub fn front(&self, list: &List) -> Option<u32> {
-        (list.len > 0).then(|| list.head * Self::CHUNK + u32::from(list.head_at))
+        (list.len > 0).then(|| list.head * Self::CHUNK)
     }
 
     /// The place of the last record.
@@ -279,13 +264,11 @@ impl<T: Pod, const N: usize> Arena<T, N> {
 
     /// The place before `place` in `list`.
     #[inline]
-    pub fn before(&self, list: &List, place: u32) -> Option<u32> {
-        let (chunk, at) = (place / N as u32, place % N as u32);
-        let first = if chunk == list.head { u32::from(list.head_at) } else { 0 };
-        if at > first {
+    pub fn before(&self, place: u32) -> Option<u32> {
+        if !place.is_multiple_of(Self::CHUNK) {
             return Some(place - 1);
         }
-        match self.links[chunk as usize].previous {
+        match self.links[(place / Self::CHUNK) as usize].previous {
             NONE => None,
             previous => Some(previous * N as u32 + N as u32 - 1),
         }
@@ -321,7 +304,7 @@ impl<T: Pod, const N: usize> Arena<T, N> {
     /// The list's records, last first, with their places.
     #[inline]
     pub fn backward<'a>(&'a self, list: &'a List) -> impl Iterator<Item = (u32, &'a T)> + 'a {
-        std::iter::successors(self.back(list), move |&place| self.before(list, place))
+        std::iter::successors(self.back(list), move |&place| self.before(place))
             .map(move |place| (place, self.get(place)))
     }
 
@@ -346,8 +329,10 @@ mod tests {
         for step in 0..20_000u64 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let which = (state >> 40) as usize % 5;
-            if (state >> 33).is_multiple_of(3) {
-                assert_eq!(arena.pop_front(&mut lists[which]), models[which].pop_front());
+            if (state >> 33).is_multiple_of(9) {
+                let gone = arena.head_len(&lists[which]);
+                assert!(arena.head(&lists[which]).iter().copied().eq(models[which].drain(..gone)));
+                arena.drop_head(&mut lists[which]);
             } else if !arena.must_evict(&lists[which]) {
                 assert!(arena.push(&mut lists[which], which as u32, &step).is_some());
                 models[which].push_back(step);
@@ -355,9 +340,8 @@ mod tests {
                 assert!(arena.push(&mut lists[which], which as u32, &step).is_none());
                 // The oldest chunk belongs to a list whose head it is.
                 let owner = arena.oldest_owner().unwrap() as usize;
-                for _ in 0..arena.head_len(&lists[owner]) {
-                    assert_eq!(arena.pop_front(&mut lists[owner]), models[owner].pop_front());
-                }
+                models[owner].drain(..arena.head_len(&lists[owner]));
+                arena.drop_head(&mut lists[owner]);
                 assert!(!arena.must_evict(&lists[which]));
             }
             assert_eq!(lists[which].len(), models[which].len());

@@ -25,6 +25,8 @@ const VACANT: u64 = u64::MAX;
 /// Every kept trade of one shard, per symbol in order of arrival, and an index of their ids.
 pub struct TradeLog {
     arena: Arena<Tick, CHUNK>,
+    /// With so many trades a symbol gives up its oldest chunk.
+    symbol_max: usize,
     /// Open addressing: a hash in the upper half, which alone says where its search begins, and a place in the lower.
     index: Vec<u64>,
     mask: usize,
@@ -127,11 +129,12 @@ impl SymbolTrades {
 }
 
 impl TradeLog {
-    /// A log of at most `bytes_max`, its index included.
-    pub fn new(bytes_max: usize) -> Self {
+    /// A log of at most `bytes_max`, its index included, and of `per_symbol_max` trades of a symbol and up to a chunk more.
+    pub fn new(bytes_max: usize, per_symbol_max: usize) -> Self {
         // Two to four index slots of 8 bytes beside each trade of 64.
         let arena = Arena::new(bytes_max / 3 * 2);
-        Self { arena, index: Vec::new(), mask: 0, indexed: 0 }
+        let symbol_max = per_symbol_max.saturating_add(CHUNK);
+        Self { arena, symbol_max, index: Vec::new(), mask: 0, indexed: 0 }
     }
 
     /// Allocates everything now, so that no page is touched for the first time under load.
@@ -164,10 +167,10 @@ impl TradeLog {
         self.arena.spare_chunks() < at_once
     }
 
-    /// Whether a symbol has more than `most` trades even without its oldest chunk.
-    #[inline]
-    pub fn exceeds(&self, symbol: &SymbolTrades, most: usize) -> bool {
-        symbol.list.len() > most && symbol.list.len() - self.arena.head_len(&symbol.list) >= most
+    /// Whether a symbol has as many trades as it may have even without its oldest chunk, which is to go then.
+    #[inline(always)]
+    pub fn exceeds(&self, symbol: &SymbolTrades) -> bool {
+        symbol.list.len() >= self.symbol_max
     }
 
     /// Who would lose its oldest trades.

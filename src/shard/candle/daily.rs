@@ -96,7 +96,7 @@ impl Candles {
             if inside(record) {
                 *record = Record::empty(record.bar.start);
             }
-            next = self.arena.before(&self.symbols[symbol as usize].levels[base].bars, place);
+            next = self.arena.before(place);
             left -= 1;
         }
         self.symbols[symbol as usize].open_daily.retain(|record| !inside(record));

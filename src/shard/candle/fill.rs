@@ -189,9 +189,7 @@ impl Candles {
         if record.flags.has(BarFlags::SYNTHETIC) {
             return;
         }
-        let bars = &self.symbols[symbol as usize].levels[level].bars;
-        let mut before =
-            std::iter::successors(self.arena.before(bars, place), |&at| self.arena.before(bars, at));
+        let mut before = std::iter::successors(self.arena.before(place), |&at| self.arena.before(at));
         let Some(last) = before.find(|&at| self.arena.get(at).sequence > 0) else { return };
         let (grid, start) = (self.grid(symbol), record.bar.start);
         let open = grid.next_open(start, fill.open);

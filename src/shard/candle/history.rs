@@ -62,7 +62,7 @@ impl Candles {
         at.unsealed += 1;
         state.revisable |= 1 << level;
         // Only a late tick's bar has any before it that are newer.
-        while let Some(before) = self.arena.before(&at.bars, place) {
+        while let Some(before) = self.arena.before(place) {
             let earlier = self.arena.get(before);
             if earlier.bar.start < record.bar.start {
                 break;
@@ -88,19 +88,19 @@ impl Candles {
     pub(super) fn evict_oldest(&mut self) -> bool {
         let Some(owner) = self.arena.oldest_owner() else { return false };
         let (symbol, level) = (owner / self.levels as u32, owner as usize % self.levels);
-        let count = self.arena.head_len(&self.symbols[symbol as usize].levels[level].bars);
-        for _ in 0..count {
-            let at = &self.symbols[symbol as usize].levels[level];
-            if at.unsealed > 0 && self.arena.front(&at.bars) == Some(at.unsealed_at) {
-                self.seal_first(symbol, level);
-                self.tallies.sealed_early += 1;
-            }
-            let at = &mut self.symbols[symbol as usize].levels[level];
-            if let Some(gone) = self.arena.pop_front(&mut at.bars) {
-                at.floor = at.floor.max(gone.sequence);
-            }
+        let at = &self.symbols[symbol as usize].levels[level];
+        let count = self.arena.head_len(&at.bars) as u32;
+        let Some(first) = self.arena.front(&at.bars) else { return false };
+        // Nothing follows the open ones of a list.
+        while self.symbols[symbol as usize].levels[level].is_unsealed_in(first..first + count) {
+            self.seal_first(symbol, level);
+            self.tallies.sealed_early += 1;
         }
-        count > 0
+        let at = &mut self.symbols[symbol as usize].levels[level];
+        let newest = self.arena.head(&at.bars).iter().map(|gone| gone.sequence).max();
+        at.floor = at.floor.max(newest.unwrap_or(0));
+        self.arena.drop_head(&mut at.bars);
+        true
     }
 
     /// Moves the first unsealed bar of a level into its parents' prefixes.

@@ -147,7 +147,7 @@ impl Candles {
         let levels = timeframes.len() + usize::from(daily_base.is_some());
         let rules = conditions.map(Rules::new);
         let mut arena = Arena::new(options.history_bytes_max);
-        let mut log = TradeLog::new(options.trades_bytes_max);
+        let mut log = TradeLog::new(options.trades_bytes_max, options.trades_per_symbol_max);
         if options.preallocate {
             arena.preallocate();
             log.preallocate();
@@ -431,7 +431,7 @@ impl Candles {
         }
         let trades = &mut self.hot[symbol as usize].trades;
         self.log.append(symbol, trades, tick);
-        if self.log.exceeds(trades, self.options.trades_per_symbol_max) {
+        if self.log.exceeds(trades) {
             self.tallies.trades_evicted += self.log.evict(trades) as u64;
         }
     }

@@ -47,6 +47,11 @@ impl Level {
             superseded: VecDeque::new(),
         }
     }
+
+    /// Whether the first bar that can still be revised is at one of these places.
+    pub(super) fn is_unsealed_in(&self, places: std::ops::Range<u32>) -> bool {
+        self.unsealed > 0 && places.contains(&self.unsealed_at)
+    }
 }
 
 /// What every trade of a symbol touches, in three cache lines apart from all else: those of many symbols lie close together, so they stay in

@@ -41,7 +41,7 @@ impl Candles {
             }
             hot
         };
-        if self.log.exceeds(&hot.trades, self.options.trades_per_symbol_max) {
+        if self.log.exceeds(&hot.trades) {
             self.tallies.trades_evicted += self.log.evict(&mut hot.trades) as u64;
         }
         let rank = Rank { ts_event: tick.ts_event, sequence: tick.trade_rank() };
