@@ -4,6 +4,7 @@
     reason = "a test that unwraps fails with the line it failed on: what a test wants"
 )]
 
+mod binary;
 mod dealing;
 mod dialects;
 mod drains;

@@ -8,7 +8,7 @@ mod feeds;
 mod lines;
 mod model;
 mod random;
-#[path = "../binary/record.rs"]
+#[path = "../gateway/binary/record.rs"]
 #[allow(dead_code, reason = "it also says what the C decoder prints, which is checked elsewhere")]
 mod record;
 mod rest;

@@ -8,13 +8,13 @@ use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive as _};
 use tickwire::feed::{DIALECTS, DialectRow, Reason, Tallies, find, parse_all};
 use tickwire::model::{Nanos, Price, Size, Symbol, SymbolTable, Tick, TickKind, UnixNanos};
 
-const USDM: &str = include_str!("data/feed/binance-usdm.txt");
-const SPOT: &str = include_str!("data/feed/binance-spot.txt");
-const MASSIVE: &str = include_str!("data/feed/massive.txt");
-const ALPACA: &str = include_str!("data/feed/alpaca.txt");
-const EQUITIES: &str = include_str!("data/feed/us-equities-trades.csv");
-const FX: &str = include_str!("data/feed/fx-quotes.csv");
-const CRYPTO: &str = include_str!("data/feed/binance-trades.csv");
+const USDM: &str = include_str!("../data/feed/binance-usdm.txt");
+const SPOT: &str = include_str!("../data/feed/binance-spot.txt");
+const MASSIVE: &str = include_str!("../data/feed/massive.txt");
+const ALPACA: &str = include_str!("../data/feed/alpaca.txt");
+const EQUITIES: &str = include_str!("../data/feed/us-equities-trades.csv");
+const FX: &str = include_str!("../data/feed/fx-quotes.csv");
+const CRYPTO: &str = include_str!("../data/feed/binance-trades.csv");
 
 const NOW: UnixNanos = UnixNanos(1_750_000_000_000_000_000);
 

@@ -198,7 +198,7 @@ fn faults(file: &str, source: &str) -> Vec<String> {
         return Vec::new();
     }
     let Some((_, may)) = LAYERS.iter().find(|(name, _)| *name == layer) else {
-        return vec![format!("src/{file}: module {layer:?} has no row in LAYERS of tests/layers.rs")];
+        return vec![format!("src/{file}: module {layer:?} has no row in LAYERS of tests/engine/layers.rs")];
     };
     let wrong = |name: &str| name != layer && !may.contains(&name);
     imports(file, source)

@@ -7,7 +7,7 @@ use tickwire::model::Nanos;
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 
-use crate::harness::{
+use super::harness::{
     Authority, PATIENCE, Rig, Script, Venue, await_request, endpoint, read_all, secured, source, trade, ws,
 };
 

@@ -164,7 +164,7 @@ fn decoder(name: &str) -> PathBuf {
     let done = Command::new("cc")
         .args(["-std=c11", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-I"])
         .arg(root.join("tools"))
-        .arg(root.join("tests/binary/decode.c"))
+        .arg(root.join("tests/gateway/binary/decode.c"))
         .arg("-o")
         .arg(&program)
         .output()

@@ -11,7 +11,7 @@ use tickwire::runtime::core::Core;
 use tickwire::runtime::tls::{Socket, Trust};
 use tickwire::runtime::transport::{End, Network};
 
-use crate::harness::Authority;
+use super::harness::Authority;
 
 /// A socket under TLS, and the server that it talks to, on one thread.
 struct Pair {

@@ -2,7 +2,6 @@
 //! limits are waited for.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails with the line it failed on")]
 
-#[path = "backfill/server.rs"]
 mod server;
 
 use std::io::Write;

@@ -23,9 +23,9 @@ use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-const USDM: &str = include_str!("data/feed/binance-usdm.txt");
-const FX: &str = include_str!("data/feed/fx-quotes.csv");
-const EQUITIES: &str = include_str!("data/feed/us-equities-trades.csv");
+const USDM: &str = include_str!("../data/feed/binance-usdm.txt");
+const FX: &str = include_str!("../data/feed/fx-quotes.csv");
+const EQUITIES: &str = include_str!("../data/feed/us-equities-trades.csv");
 
 const NOW: UnixNanos = UnixNanos(1_750_000_000_000_000_000);
 

@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Bytes, Message};
 
-use crate::harness::{
+use super::harness::{
     Authority, PATIENCE, Rig, Script, Venue, await_request, endpoint, read_all, secured, source, trade, ws,
 };
 

@@ -1,5 +1,5 @@
 //! How fast one ingest core takes trades over a plain connection, beside a reader that is tungstenite and serde_json. Run by hand:
-//! `cargo test --profile ci --test feed_client -- --ignored --nocapture speed`.
+//! `cargo test --profile ci --test sources feed_client::speed -- --ignored --nocapture`.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tickwire::ingest::Outside;
 use tickwire::model::Symbol;
 use tungstenite::{Message, WebSocket};
 
-use crate::harness::{Rig, Script, Venue, endpoint};
+use super::harness::{Rig, Script, Venue, endpoint};
 
 /// Trades of one run.
 const TRADES: usize = 2_000_000;

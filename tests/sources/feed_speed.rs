@@ -1,4 +1,4 @@
-//! How fast whole files are parsed. Run by hand: `TICKWIRE_SPEED_FILE=… cargo test --release --test feed_speed -- --ignored --nocapture`.
+//! How fast whole files are parsed. Run by hand: `TICKWIRE_SPEED_FILE=… cargo test --release --test sources feed_speed -- --ignored --nocapture`.
 
 #![allow(clippy::unwrap_used)]
 

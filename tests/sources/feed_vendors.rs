@@ -11,9 +11,9 @@ use tickwire::model::{
     UpstreamBar, Volume,
 };
 
-const MASSIVE: &str = include_str!("data/feed/massive-more.txt");
-const BINANCE: &str = include_str!("data/feed/binance-more.txt");
-const ALPACA: &str = include_str!("data/feed/alpaca.txt");
+const MASSIVE: &str = include_str!("../data/feed/massive-more.txt");
+const BINANCE: &str = include_str!("../data/feed/binance-more.txt");
+const ALPACA: &str = include_str!("../data/feed/alpaca.txt");
 
 const NOW: UnixNanos = UnixNanos(1_795_000_000_000_000_000);
 

@@ -17,10 +17,10 @@ use tickwire::runtime::transport::{End, Network};
 use tickwire::runtime::{Bell, Receiver, Report, Stage as _, ring};
 use tungstenite::protocol::{Role, WebSocketContext};
 
-const USDM: &str = include_str!("data/feed/binance-usdm.txt");
-const EQUITIES: &str = include_str!("data/feed/us-equities-trades.csv");
-const FX: &str = include_str!("data/feed/fx-quotes.csv");
-const CRYPTO: &str = include_str!("data/feed/binance-trades.csv");
+const USDM: &str = include_str!("../data/feed/binance-usdm.txt");
+const EQUITIES: &str = include_str!("../data/feed/us-equities-trades.csv");
+const FX: &str = include_str!("../data/feed/fx-quotes.csv");
+const CRYPTO: &str = include_str!("../data/feed/binance-trades.csv");
 const NOW: UnixNanos = UnixNanos(1_750_000_000_000_000_000);
 const PORT: u16 = 9000;
 

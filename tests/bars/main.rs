@@ -1,0 +1,9 @@
+//! What shards make of ticks, against slow obvious models.
+
+mod calendar;
+mod candles;
+mod captures;
+mod conditions;
+mod model;
+mod upstream;
+mod usual;
