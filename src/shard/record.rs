@@ -289,9 +289,7 @@ impl Record {
         }
         if self.is_empty() {
             let Self { sequence, rev, flags, reason, .. } = *self;
-            let bar = Bar { start: self.bar.start, ..part.bar };
-            let vendor = part.vendor.as_part();
-            *self = Self { bar, sequence, rev, flags, reason, vendor, ..*part };
+            *self = Self { sequence, rev, flags, reason, ..part.as_part(self.bar.start) };
             return;
         }
         self.vendor = self.vendor.with(part.vendor.as_part());

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use tickwire::model::{
-    Bar, Day, Event, EventKind, Nanos, Notional, Price, Size, SymbolId, Tick, Timeframes, TradeId, UnixNanos,
-    Volume,
+    Bar, Day, Event, EventKind, Nanos, Price, Size, SymbolId, Tick, Timeframes, TradeId, UnixNanos,
 };
 use tickwire::shard::{BarClock, CandleOptions, Candles, KeepTrades, Refusal, Sink, Verdict, When};
+
+use crate::by_hand::add;
 
 const TIMEFRAMES: &str = "1s,5s,10s,15s,1m,1h";
 const START: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
@@ -39,20 +40,7 @@ fn group(trades: &[Counted], len: Nanos) -> BTreeMap<i64, Bar> {
     sorted.sort_by_key(|trade| (trade.ts, trade.sequence, trade.arrival));
     let mut bars = BTreeMap::new();
     for trade in sorted {
-        let start = trade.ts.div_euclid(len.0) * len.0;
-        let bar = bars.entry(start).or_insert(Bar {
-            start: UnixNanos(start),
-            open: Price(trade.price),
-            high: Price(trade.price),
-            low: Price(trade.price),
-            ..Bar::default()
-        });
-        bar.high = Price(bar.high.0.max(trade.price));
-        bar.low = Price(bar.low.0.min(trade.price));
-        bar.close = Price(trade.price);
-        bar.volume = Volume(bar.volume.0 + u128::from(trade.size));
-        bar.notional = Notional(bar.notional.0 + i128::from(trade.price) * i128::from(trade.size));
-        bar.trades += 1;
+        add(&mut bars, len.0, (trade.ts, trade.price, trade.size));
     }
     bars
 }

@@ -1,5 +1,6 @@
 //! What shards make of ticks, against slow obvious models.
 
+mod by_hand;
 mod calendar;
 mod candles;
 mod captures;

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from websockets.asyncio.client import connect
 
-from venue import PATIENCE_S, Served, require
+from venue import PATIENCE_S, Process, Served, require
 
 # A bar's fields that say what happened in it, as exact decimals.
 FIELDS = ("open", "high", "low", "close", "volume", "trades")
@@ -117,17 +117,16 @@ class Client:
         return {key: revisions[-1][1] for key, revisions in self.bars.items()}
 
 
-class Listener:
+class Listener(Process):
     """When each trade came, by a process that does nothing else."""
 
     def __init__(self, url, path):
         self.path = path
-        script = Path(__file__).resolve().parent / "listener.py"
-        self.process = subprocess.Popen([sys.executable, script, url, path])
+        super().__init__(sys.executable, Path(__file__).resolve().parent / "listener.py", url, path)
 
     def trades(self):
         """Symbol, when it was due, µs, and when it came, s; the engine has ended."""
-        require(self.process.wait(PATIENCE_S) == 0, "the listener failed")
+        require(self.wait() == 0, f"the listener failed: {self.err}")
         found = []
         with open(self.path) as file:
             for line in file:
@@ -141,9 +140,7 @@ class Listener:
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        self.kill()
 
 
 def model(binary, truth, form, timeframes, out):

@@ -116,14 +116,21 @@ struct Venue {
     frames: WebSocketContext,
 }
 
+/// Accepts what waits at the port, and reads its request.
+fn accept(rig: &mut Rig, port: &Port) -> (End, Vec<u8>) {
+    let (mut end, _) = port.accept().unwrap();
+    rig.settle();
+    let mut request = vec![0; 4096];
+    let n = end.read(&mut request).unwrap();
+    request.truncate(n);
+    (end, request)
+}
+
 impl Venue {
     /// Accepts what waits at the port and answers its upgrade.
     fn accept(rig: &mut Rig, port: &Port) -> Self {
-        let (mut end, _) = port.accept().unwrap();
-        rig.settle();
-        let mut request = vec![0; 4096];
-        let n = end.read(&mut request).unwrap();
-        let upgrade = read_upgrade(&request[..n], 4096).unwrap().unwrap();
+        let (mut end, request) = accept(rig, port);
+        let upgrade = read_upgrade(&request, 4096).unwrap().unwrap();
         end.write_all(&upgrade.response).unwrap();
         rig.settle();
         Self { end, frames: WebSocketContext::new(Role::Server, None) }
@@ -228,11 +235,8 @@ fn what_the_socket_did_not_take_goes_out_when_it_has_room() {
     let mut rig = Rig::new(64);
     let port = rig.network.listen(PORT);
     rig.settle();
-    let (mut end, _) = port.accept().unwrap();
-    rig.settle();
-    let mut request = vec![0; 4096];
-    let n = end.read(&mut request).unwrap();
-    end.write_all(&read_upgrade(&request[..n], 4096).unwrap().unwrap().response).unwrap();
+    let (mut end, request) = accept(&mut rig, &port);
+    end.write_all(&read_upgrade(&request, 4096).unwrap().unwrap().response).unwrap();
     // A few bytes at a time, from the first frame on.
     end.set_receive_capacity(3);
     rig.settle();
@@ -365,11 +369,7 @@ fn the_same_seed_asks_the_same_way_twice() {
         let mut rig = Rig::new(64);
         let port = rig.network.listen(PORT);
         rig.settle();
-        let (mut end, _) = port.accept().unwrap();
-        rig.settle();
-        let mut request = vec![0; 4096];
-        let n = end.read(&mut request).unwrap();
-        request.truncate(n);
+        let (_end, request) = accept(&mut rig, &port);
         String::from_utf8(request).unwrap()
     };
     assert_eq!(request(), request());

@@ -91,7 +91,7 @@ impl Candles {
         let at = &self.symbols[symbol as usize].levels[level];
         let count = self.arena.head_len(&at.bars) as u32;
         let Some(first) = self.arena.front(&at.bars) else { return false };
-        // Nothing follows the open ones of a list.
+        // Those that can still be revised are the newest of a list, so the chunk is sealed once they begin after it.
         while self.symbols[symbol as usize].levels[level].is_unsealed_in(first..first + count) {
             self.seal_first(symbol, level);
             self.tallies.sealed_early += 1;

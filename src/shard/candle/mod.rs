@@ -311,9 +311,6 @@ impl Candles {
     #[inline(never)]
     fn take(&mut self, symbol: u32, tick: &Tick, when: When, sink: &mut impl Sink) -> Verdict {
         self.source = tick.source;
-        if let Some(state) = self.symbols.get(symbol as usize) {
-            prefetch_lines::<_, 0, { size_of::<SymbolState>() / 64 }>(state);
-        }
         if let Some(hot) = self.hot.get_mut(symbol as usize) {
             hot.move_on(UnixNanos::MIN);
         }
@@ -501,7 +498,7 @@ impl Candles {
 
     /// By the event clock: closes what is due by the symbol's newest tick.
     #[inline]
-    fn close_by_event(&mut self, symbol: u32, sink: &mut impl Sink) {
+    pub(super) fn close_by_event(&mut self, symbol: u32, sink: &mut impl Sink) {
         if self.options.clock == BarClock::Event {
             let newest = self.hot[symbol as usize].newest();
             if newest >= self.symbols[symbol as usize].deadline {
@@ -530,8 +527,10 @@ impl Candles {
 
     #[inline(never)]
     fn add_elsewhere(&mut self, symbol: u32, sample: &Sample, when: When, sink: &mut impl Sink) -> Verdict {
+        // All at once: most of it is touched, and would be waited for line by line.
         let state = &self.symbols[symbol as usize];
-        prefetch_lines::<_, 0, 4>(&state.levels[0]);
+        prefetch_lines::<_, 0, { size_of::<SymbolState>().div_ceil(64) }>(state);
+        prefetch_lines::<_, 0, { size_of::<Level>().div_ceil(64) }>(&state.levels[0]);
         if self.symbols[symbol as usize].grid_by_source {
             self.settle_grid(symbol);
         }

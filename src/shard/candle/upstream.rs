@@ -191,13 +191,9 @@ impl Candles {
             self.close_parents(symbol, end, sink);
         }
         if self.options.clock == BarClock::Event {
-            let hot = &mut self.hot[symbol as usize];
-            hot.move_on(end);
-            let newest = hot.newest();
+            self.hot[symbol as usize].move_on(end);
             self.set_deadline(symbol);
-            if newest >= self.symbols[symbol as usize].deadline {
-                self.close_due(symbol, newest, sink);
-            }
+            self.close_by_event(symbol, sink);
         }
     }
 

@@ -8,6 +8,8 @@ use tickwire::model::{
 };
 use tickwire::shard::{CandleOptions, Candles, Sink, Verdict, When};
 
+use crate::by_hand::add;
+
 /// A full hour, so that intervals of every length begin here.
 pub const START: i64 = 1_700_001_600_000_000_000;
 pub const MS: i64 = 1_000_000;
@@ -61,21 +63,7 @@ pub fn group<'a>(trades: impl IntoIterator<Item = &'a Trade>, len: i64) -> BTree
     sorted.sort_by_key(|trade| (trade.ts, trade.id));
     let mut bars = BTreeMap::new();
     for trade in sorted {
-        let start = trade.ts.div_euclid(len) * len;
-        let first = Bar {
-            start: UnixNanos(start),
-            open: Price(trade.price),
-            high: Price(trade.price),
-            low: Price(trade.price),
-            ..Bar::default()
-        };
-        let bar = bars.entry(start).or_insert(first);
-        bar.high = Price(bar.high.0.max(trade.price));
-        bar.low = Price(bar.low.0.min(trade.price));
-        bar.close = Price(trade.price);
-        bar.volume = Volume(bar.volume.0 + u128::from(trade.size));
-        bar.notional = Notional(bar.notional.0 + i128::from(trade.price) * i128::from(trade.size));
-        bar.trades += 1;
+        add(&mut bars, len, (trade.ts, trade.price, trade.size));
     }
     bars
 }
