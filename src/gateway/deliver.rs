@@ -132,6 +132,7 @@ impl Gateway {
                 self.release_cleared();
             }
         }
+        let audience = self.topics.row(row).audience;
         // Taken out for the time of the loop, which adds and removes none.
         let members = std::mem::take(&mut self.topics.row_mut(row).members);
         for (place, &member) in members.iter().enumerate() {
@@ -157,8 +158,11 @@ impl Gateway {
             }
         }
         self.topics.row_mut(row).members = members;
-        for frame in run.frames.iter_mut().flat_map(|frames| frames.drain(..)).flatten() {
-            self.pool.release(frame);
+        for (codec, frames) in run.frames.iter_mut().enumerate() {
+            for frame in frames.drain(..).flatten() {
+                self.shared.place(audience.wrapping_add(codec as u64), frame, &mut self.pool);
+                self.pool.release(frame);
+            }
         }
         run.events.clear();
         run.row = NONE;

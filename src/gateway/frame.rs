@@ -76,7 +76,13 @@ struct Slot {
     references: u32,
     encoded: UnixNanos,
     kind: FrameKind,
+    /// Where it is among the [shared frames](super::shared), [`NO_PLACE`] where it is not, and whether it is written there.
+    place: u64,
+    is_written: bool,
 }
+
+/// Among no shared frames.
+const NO_PLACE: u64 = u64::MAX;
 
 impl Slot {
     /// Writes the header before the payload.
@@ -181,10 +187,19 @@ impl FramePool {
                 slot.references = 1;
                 slot.encoded = now;
                 slot.kind = kind;
+                (slot.place, slot.is_written) = (NO_PLACE, false);
                 FrameId(place)
             }
             None => {
-                self.slots.push(Slot { bytes: Vec::new(), start: 0, references: 1, encoded: now, kind });
+                self.slots.push(Slot {
+                    bytes: Vec::new(),
+                    start: 0,
+                    references: 1,
+                    encoded: now,
+                    kind,
+                    place: NO_PLACE,
+                    is_written: false,
+                });
                 FrameId((self.slots.len() - 1) as u32)
             }
         }
@@ -215,6 +230,34 @@ impl FramePool {
     /// What it carries.
     pub fn kind(&self, id: FrameId) -> FrameKind {
         self.slots[id.0 as usize].kind
+    }
+
+    /// How many hold it.
+    #[inline]
+    pub fn holders(&self, id: FrameId) -> u32 {
+        self.slots[id.0 as usize].references
+    }
+
+    /// Where it is among the shared frames.
+    #[inline]
+    pub fn place(&self, id: FrameId) -> Option<u64> {
+        Some(self.slots[id.0 as usize].place).filter(|&place| place != NO_PLACE)
+    }
+
+    /// Says where it is among the shared frames.
+    pub fn give_place(&mut self, id: FrameId, place: u64) {
+        self.slots[id.0 as usize].place = place;
+    }
+
+    /// Whether it is written there.
+    #[inline]
+    pub fn is_written(&self, id: FrameId) -> bool {
+        self.slots[id.0 as usize].is_written
+    }
+
+    /// Says that it is written there.
+    pub fn note_written(&mut self, id: FrameId) {
+        self.slots[id.0 as usize].is_written = true;
     }
 
     /// One more holder.

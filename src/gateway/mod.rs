@@ -26,6 +26,7 @@ mod pace;
 mod rates;
 mod request;
 mod resync;
+mod shared;
 mod sockets;
 pub mod topics;
 
@@ -47,6 +48,7 @@ use join::{Ask, Join};
 pub use options::GatewayOptions;
 use outbox::{Bounds, Piece};
 use pace::Alarm;
+use shared::SharedFrames;
 use topics::Topics;
 
 /// How often deadlines of connections are looked at. All of them are 100 times longer, or do not mind.
@@ -72,6 +74,8 @@ struct Counters {
     errors: u64,
     frames_out: u64,
     bytes_out: u64,
+    /// Those of them that the kernel was given by reference.
+    bytes_referred: u64,
     facts_out: u64,
     states_out: u64,
     conflated: u64,
@@ -140,6 +144,7 @@ pub struct Gateway {
     evictions: Vec<u32>,
     pieces: Vec<Piece>,
     burst: Burst,
+    shared: SharedFrames,
     control: Vec<u8>,
     cleared: Vec<FrameId>,
     /// What the last shard to speak said of a symbol's day; the fact that it belongs to comes next.
@@ -184,6 +189,7 @@ impl Gateway {
         let topics = Topics::new(timeframes.len());
         Ok(Self {
             name: options.name(),
+            shared: SharedFrames::new(options.referred_bytes_min),
             options,
             clock,
             registrar,
@@ -316,7 +322,7 @@ impl Gateway {
     }
 
     /// What `stats` tells clients and reports tell everyone.
-    fn figures(&self) -> [(&'static str, u64); 28] {
+    fn figures(&self) -> [(&'static str, u64); 29] {
         let c = &self.counters;
         [
             ("gateway", self.options.number as u64),
@@ -334,6 +340,7 @@ impl Gateway {
             ("errors", c.errors),
             ("frames_out", c.frames_out),
             ("bytes_out", c.bytes_out),
+            ("bytes_referred", c.bytes_referred),
             ("facts_out", c.facts_out),
             ("states_out", c.states_out),
             ("conflated", c.conflated),

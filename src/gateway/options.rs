@@ -47,6 +47,9 @@ pub struct GatewayOptions {
     pub reads_per_turn: u32,
     /// Writes to one socket in one turn, of up to 256 frames and 64 KiB each, for the same reason.
     pub writes_per_turn: u32,
+    /// From how many bytes on frames that lie side by side for the same clients are sent by reference. Of fewer the kernel
+    /// makes a copy faster.
+    pub referred_bytes_min: usize,
     /// Connections accepted by the dealer, or taken from it, in one turn: a storm of new clients may not delay those there are.
     pub accepts_per_turn: u32,
     /// Events taken from one ring in one turn, so that sockets get their share.
@@ -96,6 +99,7 @@ impl Default for GatewayOptions {
             unsent_low_water_bytes: 16 * 1024,
             reads_per_turn: 32,
             writes_per_turn: 4,
+            referred_bytes_min: 8 * 1024,
             accepts_per_turn: 64,
             events_per_turn: 4_096,
             requests_per_s_max: 1_000,

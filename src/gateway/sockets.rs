@@ -292,9 +292,16 @@ impl Gateway {
                 break Ok(());
             }
             writes -= 1;
-            match connection.stream.write(self.burst.bytes(&pieces, &self.pool)) {
+            let run = self.shared.run(&pieces, &mut self.pool);
+            let is_referred = run.is_some();
+            let outcome = match run {
+                Some(run) => connection.stream.send_file(run.file, run.at, run.length),
+                None => connection.stream.write(self.burst.bytes(&pieces, &self.pool)),
+            };
+            match outcome {
                 Ok(0) => break Err(()),
                 Ok(written) => {
+                    self.counters.bytes_referred += if is_referred { written as u64 } else { 0 };
                     self.now = self.now.max(self.clock.now());
                     let (counters, latency, topics) =
                         (&mut self.counters, &mut self.encoded_to_written, &mut self.topics);
@@ -326,6 +333,7 @@ impl Gateway {
                     break Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_referred && self.shared.gives_up(&error) => {}
                 Err(_) => break Err(()),
             }
         };

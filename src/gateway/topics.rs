@@ -26,6 +26,8 @@ pub struct Row {
     pub topic: Topic,
     /// Subscriptions that get live events.
     pub members: Vec<Member>,
+    /// The same for topics that have the same members; of others most likely not.
+    pub audience: u64,
     /// Joins asked for and not yet answered.
     pub pending: u32,
     /// The last fact that the members were sent, or were told of when they joined.
@@ -191,6 +193,7 @@ impl Topics {
                 self.rows.push(Row {
                     topic,
                     members: Vec::new(),
+                    audience: 0,
                     pending: 0,
                     sequence: 0,
                     state: None,
@@ -259,7 +262,9 @@ impl Topics {
         if self.by_connection.len() <= place {
             self.by_connection.resize_with(place + 1, Vec::new);
         }
-        let members = &mut self.rows[row as usize].members;
+        let entry = &mut self.rows[row as usize];
+        entry.audience ^= mark(connection);
+        let members = &mut entry.members;
         let subscription = Subscription {
             connection,
             row,
@@ -292,7 +297,9 @@ impl Topics {
     /// Ends a subscription. Returns its row.
     pub fn detach(&mut self, id: u32) -> u32 {
         let gone = self.subscriptions[id as usize];
-        let members = &mut self.rows[gone.row as usize].members;
+        let entry = &mut self.rows[gone.row as usize];
+        entry.audience ^= mark(gone.connection);
+        let members = &mut entry.members;
         members.swap_remove(gone.at_row as usize);
         if let Some(moved) = members.get(gone.at_row as usize) {
             self.subscriptions[moved.subscription as usize].at_row = gone.at_row;
@@ -330,6 +337,12 @@ impl Topics {
         }
         asked.then_some(Interest { topic, ask: crate::model::Ask::Off, states: false })
     }
+}
+
+/// A connection's mark in [`Row::audience`]: any bits that no sum of others is likely to have.
+fn mark(connection: u32) -> u64 {
+    let mixed = (u64::from(connection) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
 #[cfg(test)]

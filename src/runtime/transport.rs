@@ -4,6 +4,7 @@ mod network;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::Interest;
@@ -225,6 +226,22 @@ impl Stream {
         if let Self::Os(socket) = self {
             // Refused, it costs some milliseconds a request and nothing else.
             let _ = socket.set_nodelay(true);
+        }
+    }
+
+    /// Sends bytes of a file that lives in memory, without a copy of them: they must not change any more. Returns how many it took.
+    ///
+    /// # Errors
+    /// As `write`; and where the system cannot do this, `InvalidInput`, `Unsupported` or `PermissionDenied`.
+    pub fn send_file(&mut self, file: &OwnedFd, at: u64, length: usize) -> io::Result<usize> {
+        match self {
+            Self::Os(socket) => Ok(rustix::fs::sendfile(&*socket, file, Some(&mut { at }), length)?),
+            Self::Memory(end) => {
+                let mut bytes = [0; 4096];
+                let most = length.min(bytes.len());
+                let n = rustix::io::pread(file, &mut bytes[..most], at)?;
+                end.write(&bytes[..n])
+            }
         }
     }
 

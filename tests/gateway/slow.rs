@@ -98,6 +98,7 @@ fn facts_in_a_row_reach_each_of_many_members_once_and_in_order_whoever_joins_or_
         assert_eq!(seen, whole);
     }
     assert_eq!(world.counter("facts_out"), 7 * FACTS + FACTS - 75);
+    assert!(world.counter("bytes_referred") > 5 * 8 * 1024, "the readers' runs are long and the same");
 }
 
 #[test]

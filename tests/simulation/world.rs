@@ -121,6 +121,7 @@ fn config(random: &mut Random) -> (Config, Shape) {
     config.gateway.listen = ([127, 0, 0, 1], CLIENTS).into();
     config.gateway.events_per_turn = random.pick(&[1, 7, 4_096]);
     config.gateway.outbox_facts_bytes_max = random.pick(&[1 << 20, 1 << 20, 16 << 10]);
+    config.gateway.referred_bytes_min = random.pick(&[1, 500, 8 << 10]);
     config.gateway.accepts_per_turn = random.pick(&[1, 64]);
     let csv = dialect::find("csv").expect("a row of the table");
     config.sources = [("trades", TRADES), ("quotes", QUOTES)]

@@ -15,7 +15,7 @@ use super::process::{Effort, Snapshot};
 use super::tally::Tally;
 
 /// From this share of a processor on, a thread of the load client may itself be what is measured.
-const WALL: f64 = 0.9;
+const HEADROOM_MIN: f64 = 0.1;
 /// From this share of the window on, waiting for a processor has coloured the latencies.
 const STARVED: f64 = 0.05;
 
@@ -110,7 +110,7 @@ impl Report {
             .iter()
             .map(|effort| Thread {
                 busy: share(effort.ran_ns),
-                headroom: (1.0 - share(effort.ran_ns)).max(0.0),
+                headroom: (1.0 - share(effort.ran_ns + effort.waited_ns)).max(0.0),
                 waited: share(effort.waited_ns),
             })
             .collect();
@@ -159,7 +159,7 @@ impl Report {
             slow_notices: tally.slow_notices,
             errors: tally.errors,
             first_error: tally.first_error.clone(),
-            was_the_wall: threads.iter().any(|thread| thread.busy > WALL),
+            was_the_wall: threads.iter().any(|thread| thread.headroom < HEADROOM_MIN),
             was_starved: threads.iter().any(|thread| thread.waited > STARVED),
             threads,
             server,
@@ -232,8 +232,8 @@ impl Report {
     pub fn warn(&self) {
         if self.was_the_wall {
             eprintln!(
-                "WARNING: wsload itself was the wall: more than {:.0} % busy. The server may do better.",
-                WALL * 100.0
+                "WARNING: wsload itself was the wall: less than {:.0} % headroom. The server may do better.",
+                HEADROOM_MIN * 100.0
             );
         }
         if self.was_starved {
