@@ -1,12 +1,16 @@
 //! Six timeframes over a thousand interleaved symbols, beside the crate `trade_aggregation` as its users would use it: a map of
-//! symbols and an aggregator per timeframe. Then what twelve timeframes cost over one, on dense and on real sparse ticks.
+//! symbols and an aggregator per timeframe. Then what twelve timeframes cost over one, on dense and on real sparse ticks; on the latter
+//! also to a bare loop, which shows what the bars themselves cost, for there are twice as many.
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::Read as _;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tickwire::model::{Event, Nanos, Price, Size, SymbolId, Tick, Timeframes, TradeId, UnixNanos};
+use tickwire::model::{
+    BarState, Event, Nanos, Price, Size, SymbolId, Tick, Timeframes, Topic, TradeId, UnixNanos,
+};
+use tickwire::shard::record::{Fields, Rank, Record, Sample};
 use tickwire::shard::{CandleOptions, Candles, KeepTrades, Sink, When};
 use trade_aggregation::{
     Aggregator, AlignedTimeRule, Candle, CandleComponent, CandleComponentUpdate, GenericAggregator,
@@ -189,6 +193,79 @@ fn against_the_peer(c: &mut Criterion) {
     group.finish();
 }
 
+/// Which levels of a list are made from each: of those that divide a timeframe, the longest.
+fn parents(lengths: &[i64]) -> Vec<Vec<usize>> {
+    let child =
+        |level: usize| (0..level).rev().find(|&below| lengths[level] % lengths[below] == 0).unwrap_or(0);
+    let above = |level| (level + 1..lengths.len()).filter(|&parent| child(parent) == level).collect();
+    (0..lengths.len()).map(above).collect()
+}
+
+/// The least that the bars of one symbol cost: what closes is filed, published and merged into those above it. No tick is late, none
+/// is checked, nothing is revised, and a full history begins again.
+fn bare(ticks: &[Tick], timeframes: &str) -> u64 {
+    let lengths: Vec<i64> = Timeframes::parse(timeframes)
+        .expect("a constant")
+        .iter()
+        .map(|timeframe| timeframe.nanos().0)
+        .collect();
+    let parents = parents(&lengths);
+    let mut filed = vec![Record::empty(UnixNanos(0)); 1 << 17];
+    let mut count = Count::default();
+    let mut open = vec![Record::empty(UnixNanos(0)); lengths.len()];
+    // Nothing is open.
+    let mut ends = vec![i64::MAX; lengths.len()];
+    let mut due = i64::MAX;
+    let mut sequence = 0;
+    let mut close = |now: i64, open: &mut [Record], ends: &mut [i64]| {
+        for level in 0..open.len() {
+            if level > 0 && now < due {
+                break;
+            }
+            if now < ends[level] || ends[level] == i64::MAX {
+                continue;
+            }
+            ends[level] = i64::MAX;
+            let mut record = open[level];
+            sequence += 1;
+            record.sequence = sequence;
+            filed[sequence as usize & ((1 << 17) - 1)] = record;
+            let topic = Topic::bars(ticks[0].symbol, level);
+            let event = Event::bar(topic, BarState::Closed, sequence, &record.bar);
+            count.fact(0, &event.at(record.closed.ts_event, record.ts_recv));
+            for &parent in &parents[level] {
+                if ends[parent] == i64::MAX {
+                    let start = record.bar.start.0 / lengths[parent] * lengths[parent];
+                    open[parent] = record.as_part(UnixNanos(start));
+                    ends[parent] = start + lengths[parent];
+                    due = due.min(ends[parent]);
+                } else {
+                    open[parent].merge(&record);
+                }
+            }
+        }
+        if now >= due {
+            due = ends[1..].iter().copied().min().unwrap_or(i64::MAX);
+        }
+    };
+    for tick in ticks {
+        let ts = tick.ts_event.0;
+        let rank = Rank { ts_event: tick.ts_event, sequence: 0 };
+        if ts < ends[0] && ends[0] != i64::MAX {
+            open[0].add_whole(rank, tick.price, tick.size, tick.ts_recv);
+            continue;
+        }
+        close(ts, &mut open, &mut ends);
+        let start = ts / lengths[0] * lengths[0];
+        ends[0] = start + lengths[0];
+        let (price, size, ts_recv, leaves) = (tick.price, tick.size, tick.ts_recv, Fields::NONE);
+        let sample = Sample { rank, price, size, ts_recv, leaves, leaves_daily: leaves };
+        open[0] = Record::first(UnixNanos(start), &sample);
+    }
+    close(i64::MAX - 1, &mut open, &mut ends);
+    count.0
+}
+
 fn timeframes(c: &mut Criterion) {
     for (name, ticks) in [("dense", interleaved(|i| i as u64)), ("sparse", sparse())] {
         let mut group = c.benchmark_group(format!("candle/timeframes/{name}"));
@@ -203,6 +280,11 @@ fn timeframes(c: &mut Criterion) {
                     BatchSize::PerIteration,
                 )
             });
+            if name == "sparse" {
+                let made = ours(&ticks, &mut Candles::new(options));
+                assert_eq!(bare(&ticks, list), made, "it makes the same bars");
+                group.bench_function(BenchmarkId::new("bare loop", count), |b| b.iter(|| bare(&ticks, list)));
+            }
         }
         group.finish();
     }

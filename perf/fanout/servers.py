@@ -161,8 +161,8 @@ def load_command(programs, port, connections, duration_s, warmup_s, pid):
 
 def feed_command(programs, url, rate, duration_s, symbols=(SYMBOL,)):
     names = [part for symbol in symbols for part in ("--symbol", symbol)]
-    # At most one write a millisecond: the load client shares the feed's processor and needs it.
-    burst = max(1, round(rate / 1000))
+    # At most some 5,000 writes a second: the load client shares the feed's processor and needs it.
+    burst = max(1, int(rate // 2500))
     return [programs.wsload, "feed", url, "--rate", rate, "--burst", burst, *names, "--duration", f"{duration_s}s", "--json"]
 
 
