@@ -158,13 +158,14 @@ fn aggregator(ms: u64) -> PeerAggregator {
     PeerAggregator::new(AlignedTimeRule::new(period, TimestampResolution::Nanosecond), false)
 }
 
+/// A tick as the peer takes it.
+fn trade(tick: &Tick) -> Trade {
+    let (price, size) = (tick.price.0 as f64 / 1e9, tick.size.0 as f64 / 1e8);
+    Trade { timestamp: tick.ts_event.0, price, size }
+}
+
 fn against_the_peer(c: &mut Criterion) {
     let ticks = interleaved(|i| i as u64);
-    let trade = |tick: &Tick| Trade {
-        timestamp: tick.ts_event.0,
-        price: tick.price.0 as f64 / 1e9,
-        size: tick.size.0 as f64 / 1e8,
-    };
     let trades: Vec<(u32, Trade)> = ticks.iter().map(|tick| (tick.symbol.0, trade(tick))).collect();
     let periods_ms = [1_000, 60_000, 300_000, 900_000, 3_600_000, 86_400_000];
     let mut group = c.benchmark_group("candle/6 timeframes x 1000 symbols");
@@ -201,16 +202,18 @@ fn parents(lengths: &[i64]) -> Vec<Vec<usize>> {
     (0..lengths.len()).map(above).collect()
 }
 
+/// Bars that the bare loop files, about as many as [`options`] have the history keep.
+const FILED: usize = 1 << 17;
+
 /// The least that the bars of one symbol cost: what closes is filed, published and merged into those above it. No tick is late, none
 /// is checked, nothing is revised, and a full history begins again.
-fn bare(ticks: &[Tick], timeframes: &str) -> u64 {
+fn bare(ticks: &[Tick], timeframes: &str, filed: &mut [Record]) -> u64 {
     let lengths: Vec<i64> = Timeframes::parse(timeframes)
         .expect("a constant")
         .iter()
         .map(|timeframe| timeframe.nanos().0)
         .collect();
     let parents = parents(&lengths);
-    let mut filed = vec![Record::empty(UnixNanos(0)); 1 << 17];
     let mut count = Count::default();
     let mut open = vec![Record::empty(UnixNanos(0)); lengths.len()];
     // Nothing is open.
@@ -229,7 +232,7 @@ fn bare(ticks: &[Tick], timeframes: &str) -> u64 {
             let mut record = open[level];
             sequence += 1;
             record.sequence = sequence;
-            filed[sequence as usize & ((1 << 17) - 1)] = record;
+            filed[sequence as usize % FILED] = record;
             let topic = Topic::bars(ticks[0].symbol, level);
             let event = Event::bar(topic, BarState::Closed, sequence, &record.bar);
             count.fact(0, &event.at(record.closed.ts_event, record.ts_recv));
@@ -282,8 +285,19 @@ fn timeframes(c: &mut Criterion) {
             });
             if name == "sparse" {
                 let made = ours(&ticks, &mut Candles::new(options));
-                assert_eq!(bare(&ticks, list), made, "it makes the same bars");
-                group.bench_function(BenchmarkId::new("bare loop", count), |b| b.iter(|| bare(&ticks, list)));
+                let filed = || vec![Record::empty(UnixNanos(0)); FILED];
+                assert_eq!(bare(&ticks, list, &mut filed()), made, "it makes the same bars");
+                group.bench_function(BenchmarkId::new("bare loop", count), |b| {
+                    b.iter_batched_ref(filed, |filed| bare(&ticks, list, filed), BatchSize::PerIteration)
+                });
+                let trades: Vec<(u32, Trade)> =
+                    ticks.iter().map(|tick| (tick.symbol.0, trade(tick))).collect();
+                let lengths = Timeframes::parse(list).expect("a constant");
+                let periods: Vec<u64> =
+                    lengths.iter().map(|length| length.nanos().0 as u64 / 1_000_000).collect();
+                group.bench_function(BenchmarkId::new("trade_aggregation", count), |b| {
+                    b.iter(|| peer(&trades, &periods))
+                });
             }
         }
         group.finish();

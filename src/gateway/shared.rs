@@ -17,7 +17,7 @@ use super::outbox::Piece;
 
 /// Bytes of one file, and how many there are. What is older is copied again where a client is so far behind.
 const FILE_BYTES: u64 = 4 << 20;
-const FILES_MAX: usize = 4;
+const FILES: usize = 4;
 /// What an audience reserves at a time. A run ends with it, unless what follows is still free.
 const RESERVED_BYTES: u64 = 128 << 10;
 /// Audiences remembered, each in a place by its key. One that is sent much is not driven out by those that are sent little.
@@ -48,11 +48,24 @@ pub struct Run<'a> {
     pub length: usize,
 }
 
+/// A file in memory.
+struct Shelf {
+    /// `None` where the system had none to give.
+    file: Option<OwnedFd>,
+    is_written: bool,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        Self { file: memfd_create("tickwire frames", MemfdFlags::CLOEXEC).ok(), is_written: false }
+    }
+}
+
 /// The shared frames of one gateway. Places are numbered through all files.
 pub struct SharedFrames {
     audiences: [Audience; AUDIENCES],
-    /// The newest files, each made when it is first written to. The first of them is number `oldest`.
-    files: VecDeque<Option<OwnedFd>>,
+    /// All there ever are at once, from the start: descriptors may be short later. The first of them is number `oldest`.
+    files: VecDeque<Shelf>,
     oldest: u64,
     /// The first place that nobody has reserved.
     free: u64,
@@ -67,7 +80,7 @@ impl SharedFrames {
     pub fn new(run_bytes_min: usize) -> Self {
         Self {
             audiences: [Audience::default(); AUDIENCES],
-            files: VecDeque::with_capacity(FILES_MAX + 1),
+            files: std::iter::repeat_with(Shelf::new).take(FILES).collect(),
             oldest: 0,
             free: 0,
             bytes: Vec::with_capacity(2 * RUN_BYTES_MAX as usize),
@@ -101,12 +114,10 @@ impl SharedFrames {
                 known.next = begin;
             }
             known.end = self.free;
-            if begins_file {
-                self.files.push_back(None);
-                if self.files.len() > FILES_MAX {
-                    self.files.pop_front();
-                    self.oldest += 1;
-                }
+            if begin == (self.oldest + FILES as u64) * FILE_BYTES {
+                self.oldest += 1;
+                let gone = self.files.pop_front().filter(|shelf| !shelf.is_written);
+                self.files.push_back(gone.unwrap_or_else(Shelf::new));
             }
         }
         pool.give_place(frame, known.next);
@@ -138,7 +149,7 @@ impl SharedFrames {
             self.gives_up(&error.into());
             return None;
         }
-        let file = self.files.get(index)?.as_ref()?;
+        let file = self.files.get(index)?.file.as_ref()?;
         Some(Run { file, at: from % FILE_BYTES, length: length as usize })
     }
 
@@ -147,11 +158,12 @@ impl SharedFrames {
         if pieces.iter().all(|piece| pool.is_written(piece.frame)) {
             return Ok(());
         }
-        let Some(file) = self.files.get_mut(index) else { return Ok(()) };
-        if file.is_none() {
-            *file = Some(memfd_create("tickwire frames", MemfdFlags::CLOEXEC)?);
+        let Some(shelf) = self.files.get_mut(index) else { return Ok(()) };
+        if shelf.file.is_none() {
+            *shelf = Shelf::new();
         }
-        let Some(file) = file else { return Ok(()) };
+        let Some(file) = &shelf.file else { return Ok(()) };
+        shelf.is_written = true;
         for same in pieces.chunk_by(|a, b| pool.is_written(a.frame) == pool.is_written(b.frame)) {
             let Some(place) = pool.place(same[0].frame).filter(|_| !pool.is_written(same[0].frame)) else {
                 continue;
@@ -160,7 +172,7 @@ impl SharedFrames {
             same.iter().for_each(|piece| self.bytes.extend_from_slice(pool.bytes(piece.frame)));
             let mut written = 0;
             while written < self.bytes.len() {
-                written += pwrite(&*file, &self.bytes[written..], place % FILE_BYTES + written as u64)?;
+                written += pwrite(file, &self.bytes[written..], place % FILE_BYTES + written as u64)?;
             }
         }
         pieces.iter().for_each(|piece| pool.note_written(piece.frame));
@@ -328,12 +340,12 @@ mod tests {
         assert!(world.shared.run(&pieces, &mut world.pool).is_none());
         outbox.clear(&mut world.pool);
         (0..100).for_each(|_| world.send(1, 300, std::slice::from_mut(&mut outbox)));
-        for _ in 0..FILES_MAX as u64 * FILE_BYTES / 60_000 + 80 {
+        for _ in 0..FILES as u64 * FILE_BYTES / 60_000 + 80 {
             world.send(2, 60_000, &mut []);
         }
         outbox.gather(256, &mut pieces, |_, _| None);
         assert!(world.shared.run(&pieces, &mut world.pool).is_none());
-        assert!(world.shared.files.iter().all(Option::is_none), "no file without a reader");
+        assert!(world.shared.files.iter().all(|shelf| !shelf.is_written), "no file without a reader");
     }
 
     #[test]
