@@ -124,19 +124,6 @@ fn eight_digits(text: [u8; 8]) -> Option<i64> {
     Some(((fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff) as i64)
 }
 
-/// Takes a name into a hash, eight bytes at a time, and its length, which keeps names apart that end in zeros.
-#[inline]
-fn mix(hash: u64, name: &[u8]) -> u64 {
-    let step = |hash: u64, word: u64| {
-        let mixed = u128::from(hash ^ word ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
-        mixed as u64 ^ (mixed >> 64) as u64
-    };
-    let (words, rest) = name.as_chunks();
-    let hash = words.iter().fold(hash, |hash, &word| step(hash, u64::from_le_bytes(word)));
-    let last = rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-    step(hash, last ^ (name.len() as u64) << 56)
-}
-
 /// The keys a thread looks for.
 pub struct Keys {
     /// The time to count from.
@@ -166,7 +153,12 @@ impl Keys {
         let channel = self.channel.string(head)?;
         let symbol = self.symbol.string(head)?;
         let timeframe = if channel == b"bars" { self.timeframe.string(head)? } else { b"" };
-        Some([channel, symbol, timeframe].into_iter().fold(0, mix))
+        // FNV-1a, 64 bits, with a 0 between the parts: <http://www.isthe.com/chongo/tech/comp/fnv/>.
+        let parts = [channel, b"\0", symbol, b"\0", timeframe];
+        let bytes = parts.iter().flat_map(|part| part.iter());
+        Some(
+            bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)),
+        )
     }
 }
 

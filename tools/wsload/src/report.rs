@@ -14,7 +14,7 @@ use super::options::{Failure, Load};
 use super::process::{Effort, Snapshot};
 use super::tally::Tally;
 
-/// From this share of a processor on, a thread of the load client may itself be what is measured.
+/// With less of a processor left than this share, a thread of the load client may itself be what is measured.
 const HEADROOM_MIN: f64 = 0.1;
 /// From this share of the window on, waiting for a processor has coloured the latencies.
 const STARVED: f64 = 0.05;
